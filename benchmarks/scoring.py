@@ -1,0 +1,124 @@
+"""Scores of pictures as pure functions of arrays, the same for generated and for real pictures."""
+
+import dataclasses
+
+import numpy as np
+
+from latentdiff.metrics import KID, FrechetDistance, memorisation, nearest_neighbours, psnr, recall_at_k
+
+# Share of real validation pictures that come nearer to another emoji's training picture than the copy threshold.
+COPY_QUANTILE = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """All real pictures.
+
+    Attributes:
+        features: float32 array (n, dim).
+        ids: str array (n,), which emoji each shows.
+        styles: str array (n,), in which style.
+        training: bool array (n,), whether the model was trained on it.
+    """
+
+    features: np.ndarray
+    ids: np.ndarray
+    styles: np.ndarray
+    training: np.ndarray
+
+
+def retrieval_scores(features, asked, gallery):
+    """Whether the nearest real pictures show what was asked.
+
+    Args:
+        features: float array (n, dim) of the pictures to score.
+        asked: `benchmarks.asked.Asked` of length n.
+        gallery: `Gallery`; holds each asked (emoji, style) where `joint` is to be reachable.
+
+    Returns:
+        dict: `joint`, the nearest of all has the right emoji and the right style; `within_style`, the nearest of the
+        asked style has the right emoji; `emoji_at_5`, one of the five nearest has the right emoji; `style`, the
+        nearest of all has the right style.
+    """
+    nearest, _ = nearest_neighbours(features, gallery.features, k=5)
+    in_style = np.asarray(asked.styles)[:, None] == gallery.styles[None]
+    within, _ = nearest_neighbours(features, gallery.features, allowed=in_style)
+    first = nearest[:, 0]
+    pairs = [[pair] for pair in zip(gallery.ids[first], gallery.styles[first], strict=True)]
+    right_pairs = [{(i, style) for i in ids} for ids, style in zip(asked.ids, asked.styles, strict=True)]
+    return {
+        "joint": recall_at_k(pairs, right_pairs),
+        "within_style": recall_at_k(gallery.ids[within], asked.ids),
+        "emoji_at_5": recall_at_k(gallery.ids[nearest], asked.ids),
+        "style": float(np.mean(gallery.styles[first] == asked.styles)),
+    }
+
+
+class SetScores:
+    """Distances of whole sets of pictures from the same real ones.
+
+    Args:
+        real_features: float array (m, dim).
+
+    Call arguments:
+        features: float array (n, dim).
+
+    Returns:
+        dict of `kid_x1000` and `frechet`.
+    """
+
+    def __init__(self, real_features):
+        self.kid, self.frechet = KID(), FrechetDistance()
+        for metric in (self.kid, self.frechet):
+            metric.update_real(real_features)
+
+    def __call__(self, features):
+        for metric in (self.kid, self.frechet):
+            metric.reset_generated()
+            metric.update_generated(features)
+        return {"kid_x1000": 1000 * self.kid.result().value, "frechet": self.frechet.result().value}
+
+
+def copy_distances(features, asked, gallery):
+    """Distance of each picture from the nearest training picture of an emoji that was not asked, (n,)."""
+    allowed = np.array([gallery.training & ~np.isin(gallery.ids, list(ids)) for ids in asked.ids])
+    return memorisation(features, gallery.features, allowed)[0]
+
+
+def copy_scores(features, asked, gallery, threshold):
+    """Wrong copies: dict of `wrong_copies`, the share nearer than `threshold`, and `median_copy_distance`."""
+    distances = copy_distances(features, asked, gallery)
+    return {
+        "wrong_copies": float(np.mean(distances < threshold)),
+        "median_copy_distance": float(np.median(distances)),
+    }
+
+
+def copy_threshold(real_features, asked, gallery):
+    """The distance that all but `COPY_QUANTILE` of real pictures, not trained on, keep from wrong training pictures."""
+    return float(np.quantile(copy_distances(real_features, asked, gallery), COPY_QUANTILE))
+
+
+def nearest_answers(features, asked, gallery, labels):
+    """For reading: one dict for each picture of its prompt, what the nearest real picture is, and whether both fit."""
+    rows = nearest_neighbours(features, gallery.features)[0][:, 0]
+    return [
+        {
+            "prompt": prompt,
+            "nearest": f"{labels[row]}, {gallery.styles[row]}",
+            "emoji": bool(gallery.ids[row] in ids),
+            "style": bool(gallery.styles[row] == style),
+        }
+        for prompt, ids, style, row in zip(asked.prompts, asked.ids, asked.styles, rows, strict=True)
+    ]
+
+
+def reconstruction_scores(images, reconstructions, distances):
+    """Of uint8 pictures, their reconstructions and their LPIPS distances (n,): dict of medians and means."""
+    ratios = psnr(images, reconstructions)
+    return {
+        "psnr_median": float(np.median(ratios)),
+        "psnr_lowest": float(np.min(ratios)),
+        "lpips_mean": float(np.mean(distances)),
+        "lpips_highest": float(np.max(distances)),
+    }

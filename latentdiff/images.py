@@ -1,0 +1,107 @@
+"""Pictures in and out: uint8 [0, 255] <-> float [-1, 1], grids, PNG files that carry their settings, animations."""
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+from PIL import Image, PngImagePlugin
+
+
+def to_float(images):
+    """Pixels as float32 in [-1, 1].
+
+    Args:
+        images: uint8 [0, 255], or float that is taken to be in [-1, 1] already; any shape.
+
+    Returns:
+        float32, the same shape.
+    """
+    if "int" in str(images.dtype):
+        return ops.cast(images, "float32") / 127.5 - 1.0
+    return ops.cast(images, "float32")
+
+
+def to_uint8(images):
+    """Pixels as uint8 in [0, 255]: float [-1, 1] rounded to the nearest level; values outside saturate.
+
+    Args:
+        images: float tensor [-1, 1], any shape.
+
+    Returns:
+        uint8 tensor, the same shape.
+    """
+    levels = ops.clip(ops.cast(images, "float32") * 127.5 + 127.5, 0.0, 255.0)
+    return ops.cast(ops.floor(levels + 0.5), "uint8")
+
+
+def image_grid(images, columns=None, padding=2):
+    """Lays equally large pictures out in rows on white.
+
+    Args:
+        images: uint8 array (batch, height, width, 3).
+        columns: pictures a row; default: the side of the smallest square that holds them all.
+        padding: white pixels between pictures.
+
+    Returns:
+        uint8 array (grid height, grid width, 3).
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] != 3 or not len(images):
+        raise ValueError(f"`images` must have shape (batch >= 1, height, width, 3). Received: images.shape={images.shape}")
+    count, height, width, _ = images.shape
+    columns = min(count, columns or math.ceil(math.sqrt(count)))
+    rows = math.ceil(count / columns)
+    grid = np.full((rows * (height + padding) - padding, columns * (width + padding) - padding, 3), 255, "uint8")
+    for index, image in enumerate(images):
+        y, x = (index // columns) * (height + padding), (index % columns) * (width + padding)
+        grid[y : y + height, x : x + width] = image
+    return grid
+
+
+def encode_png(image, settings=None):
+    """PNG bytes of one picture; `settings` go into its text chunks.
+
+    Args:
+        image: uint8 array (height, width, 3).
+        settings: optional dict of names to values, stored as text and given back by `read_settings`.
+    """
+    text = PngImagePlugin.PngInfo()
+    for name, value in (settings or {}).items():
+        text.add_itxt(name, str(value))
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(buffer, "PNG", pnginfo=text)
+    return buffer.getvalue()
+
+
+def save_png(path, image, settings=None):
+    """Writes one uint8 picture (height, width, 3) as PNG with its settings as text, making the folder if needed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_png(image, settings))
+
+
+def read_settings(path):
+    """The settings that `save_png` wrote into a PNG, as a dict of strings."""
+    with Image.open(path) as image:
+        return dict(image.text)
+
+
+def save_animation(path, frames, milliseconds=80, hold=1500):
+    """Writes uint8 frames (frames, height, width, 3) as an endlessly repeated GIF that holds its last frame.
+
+    Args:
+        path: file name; must end in `.gif`.
+        frames: uint8 array or list of arrays (height, width, 3).
+        milliseconds: how long a frame is shown.
+        hold: how long the last frame is shown, milliseconds.
+    """
+    if Path(path).suffix.lower() != ".gif":
+        raise ValueError(f"`path` must end in '.gif'. Received: path={str(path)!r}")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    # One palette for all frames, taken from the last, which is the picture: the colours do not flicker.
+    palette = Image.fromarray(np.asarray(frames[-1])).quantize(255, method=Image.Quantize.MEDIANCUT)
+    pictures = [Image.fromarray(np.asarray(frame)).quantize(palette=palette) for frame in frames]
+    durations = [milliseconds] * (len(pictures) - 1) + [hold]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)

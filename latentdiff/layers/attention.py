@@ -1,0 +1,74 @@
+"""Attention of a sequence to itself or to another."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="latentdiff")
+class Attention(keras.layers.Layer):
+    """Scaled dot-product attention with several heads, made of matrix products of rank four at most.
+
+    Args:
+        num_heads: number of heads; must divide the width of the inputs.
+        use_bias: whether the projections to query, key and value have a bias (the one after attention always has).
+
+    Call arguments:
+        inputs: float (batch, queries, width).
+        context: optional float (batch, keys, dim): what to attend to; default: the inputs themselves.
+        context_mask: optional bool (batch, keys): False hides a key, exactly.
+
+    Returns:
+        float (batch, queries, width).
+
+    Raises:
+        ValueError: the width can't be divided into the heads.
+
+    Reference: Vaswani et al., Attention Is All You Need, 2017, arXiv:1706.03762.
+    """
+
+    def __init__(self, num_heads, use_bias=False, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.use_bias = use_bias
+
+    def build(self, inputs_shape, context_shape=None):
+        width = inputs_shape[-1]
+        if width % self.num_heads:
+            raise ValueError(
+                f"`num_heads` must divide the width. Received: num_heads={self.num_heads}, width={width}"
+            )
+
+        def dense(name, shape, bias):
+            layer = keras.layers.Dense(width, use_bias=bias, dtype=self.dtype_policy, name=name)
+            layer.build(shape)
+            return layer
+
+        context_shape = context_shape or inputs_shape
+        self.query = dense("query", inputs_shape, self.use_bias)
+        self.key = dense("key", context_shape, self.use_bias)
+        self.value = dense("value", context_shape, self.use_bias)
+        self.out = dense("out", inputs_shape, True)
+
+    def call(self, inputs, context=None, context_mask=None):
+        context = inputs if context is None else context
+        query, key, value = self.query(inputs), self.key(context), self.value(context)
+        scale = (inputs.shape[-1] // self.num_heads) ** -0.5
+        query, value = self._split(query * scale), self._split(value)  # (b, heads, q, d), (b, heads, k, d)
+        scores = ops.matmul(query, ops.transpose(self._split(key), (0, 1, 3, 2)))  # (b, heads, q, k)
+        scores = ops.cast(scores, "float32")
+        if context_mask is not None:
+            scores = scores + (ops.cast(context_mask, "float32")[:, None, None, :] - 1.0) * 1e9
+        weights = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
+        x = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (b, q, heads, d)
+        return self.out(ops.reshape(x, ops.shape(inputs)))  # (b, q, width)
+
+    def _split(self, x):
+        batch, length, width = ops.shape(x)
+        x = ops.reshape(x, (batch, length, self.num_heads, x.shape[-1] // self.num_heads))
+        return ops.transpose(x, (0, 2, 1, 3))  # (b, heads, length, d)
+
+    def compute_output_shape(self, inputs_shape, context_shape=None):
+        return inputs_shape
+
+    def get_config(self):
+        return {**super().get_config(), "num_heads": self.num_heads, "use_bias": self.use_bias}

@@ -1,0 +1,65 @@
+"""Trading height and width for channels, and back."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="latentdiff")
+class Patchify(keras.layers.Layer):
+    """Moves each square of `size` x `size` pixels into the channels; no tensor has a rank above four.
+
+    Call arguments:
+        inputs: float (batch, size * h, size * w, channels).
+
+    Returns:
+        float (batch, h, w, size * size * channels).
+    """
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, inputs):
+        batch, height, width, channels = ops.shape(inputs)
+        size = self.size
+        height, width = height // size, width // size
+        x = ops.reshape(inputs, (batch * height, size, width, size * channels))  # (b h, size, w, size c)
+        x = ops.transpose(x, (0, 2, 1, 3))  # (b h, w, size, size c)
+        return ops.reshape(x, (batch, height, width, size * size * channels))  # (b, h, w, size size c)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return (batch, height and height // self.size, width and width // self.size, channels * self.size**2)
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable(package="latentdiff")
+class Unpatchify(keras.layers.Layer):
+    """The inverse of `Patchify`.
+
+    Call arguments:
+        inputs: float (batch, h, w, size * size * channels).
+
+    Returns:
+        float (batch, size * h, size * w, channels).
+    """
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, inputs):
+        batch, height, width, _ = ops.shape(inputs)
+        size, channels = self.size, inputs.shape[-1] // self.size**2
+        x = ops.reshape(inputs, (batch * height, width, size, size * channels))  # (b h, w, size, size c)
+        x = ops.transpose(x, (0, 2, 1, 3))  # (b h, size, w, size c)
+        return ops.reshape(x, (batch, height * size, width * size, channels))  # (b, size h, size w, c)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return (batch, height and height * self.size, width and width * self.size, channels // self.size**2)
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}

@@ -1,0 +1,60 @@
+"""Seeded Gaussian noise: the same numbers on every backend, compiled or not, alone or in a batch.
+
+The generators of the frameworks differ between backends and even between eager and compiled code. Here each number is a
+pure function of (seed, stream, index): an integer hash makes two uniform numbers of it, the Box-Muller transform turns
+them into a Gaussian one. All of it is 32-bit integer arithmetic and three elementary functions, which every runtime has.
+"""
+
+import math
+
+import numpy as np
+from keras import ops
+
+MAX_SEED = 2**31 - 1
+
+
+def _int32(value):
+    """A 32-bit pattern as the signed integer of the same bits."""
+    return int(np.uint32(value & 0xFFFFFFFF).view(np.int32))
+
+
+def _shift_right(bits, count):
+    """Logical shift of signed integers: the sign bit does not smear."""
+    return ops.bitwise_and(ops.right_shift(bits, count), (1 << (32 - count)) - 1)
+
+
+def _mix(bits):
+    """Scrambles int32 bits: the finalizer of MurmurHash3 (Austin Appleby), a bijection where each bit sways all others."""
+    bits = ops.bitwise_xor(bits, _shift_right(bits, 16)) * _int32(0x85EBCA6B)
+    bits = ops.bitwise_xor(bits, _shift_right(bits, 13)) * _int32(0xC2B2AE35)
+    return ops.bitwise_xor(bits, _shift_right(bits, 16))
+
+
+def _uniform(bits):
+    """int32 bits -> float32 in the open interval (0, 1), 23 bits fine."""
+    return (ops.cast(_shift_right(bits, 9), "float32") + 0.5) * 2.0**-23
+
+
+def normal(seeds, shape, stream=0):
+    """Standard Gaussian noise, one independent draw a seed.
+
+    Args:
+        seeds: int32 (batch,), each in [0, 2**31 - 1].
+        shape: shape of one draw, a tuple of ints.
+        stream: int, or int32 (batch,): draws with the same seed and different streams are independent. Sampling takes
+            stream 0 for the first noise and 1, 2, ... for the noise that stochastic samplers add after each step.
+
+    Returns:
+        float32 (batch, *shape). Row i depends on seeds[i] and stream alone.
+
+    Reference: Box and Muller, A Note on the Generation of Random Normal Deviates, 1958.
+    """
+    size = math.prod(shape)
+    seeds = ops.cast(seeds, "int32")
+    keys = _mix(seeds + _mix(ops.cast(stream, "int32") * _int32(0x9E3779B9) + 1))[:, None]  # (batch, 1)
+    index = (np.arange(size, dtype="uint32") * np.uint32(0x61C88647)).view("int32")[None]  # (1, size)
+    first = _mix(_mix(keys + index) + keys)  # (batch, size)
+    second = _mix(first + _int32(0x6A09E667))
+    radius = ops.sqrt(-2.0 * ops.log(_uniform(first)))
+    draws = radius * ops.cos(2.0 * math.pi * _uniform(second))
+    return ops.reshape(draws, (-1, *shape))

@@ -1,0 +1,104 @@
+"""The weight files of a preset: Keras' own `model.weights.h5`, if wanted in half precision and in pieces.
+
+A piece is a range of bytes of that file, so that any piece size works with any layer, and `cat` puts them together
+again. The list of pieces holds their sizes and checksums; a piece that is missing, cut short or changed is named.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+WEIGHTS_FILE = "model.weights.h5"
+PIECES_FILE = "model.weights.json"
+TRAINING_ONLY = {"optimizer", "adversary"}
+
+
+def save(model, folder, float16=False, max_shard_bytes=None):
+    """Writes the weights of `model` into `folder`, replacing what is there; arguments as in `presets.save_preset`."""
+    if max_shard_bytes is not None and max_shard_bytes < 1:
+        raise ValueError(f"`max_shard_bytes` must be at least 1, or None. Received: {max_shard_bytes=}")
+    folder = Path(folder)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        everything = Path(temporary) / "everything.weights.h5"
+        model.save_weights(everything)
+        path = Path(temporary) / WEIGHTS_FILE
+        _copy(everything, path, float16)
+        for old in folder.glob("model.weights.*"):
+            old.unlink()
+        if max_shard_bytes is None:
+            shutil.move(path, folder / WEIGHTS_FILE)
+        else:
+            _cut(path, folder, max_shard_bytes)
+
+
+def load(model, folder):
+    """Loads the weights in `folder` into `model`.
+
+    Raises:
+        ValueError: a file is missing, truncated or changed; names it.
+    """
+    with _whole_file(Path(folder)) as path:
+        try:
+            model.load_weights(path)
+        except OSError as error:
+            raise ValueError(f"The preset is damaged: {path} can't be read ({error}).") from error
+
+
+def _copy(source_path, target_path, float16):
+    """Copies a weight file, without what only training needs, and with float32 arrays as float16 if wanted."""
+    import h5py
+
+    with h5py.File(source_path) as source, h5py.File(target_path, "w") as target:
+
+        def copy(name, entry):
+            if not TRAINING_ONLY.isdisjoint(name.split("/")):
+                return
+            if isinstance(entry, h5py.Group):
+                copied = target.require_group(name)
+            else:
+                dtype = "float16" if float16 and entry.dtype == "float32" else entry.dtype
+                copied = target.create_dataset(name, data=entry[()].astype(dtype))
+            copied.attrs.update(entry.attrs)
+
+        target.attrs.update(source.attrs)
+        source.visititems(copy)
+
+
+def _cut(path, folder, max_shard_bytes):
+    pieces = []
+    with open(path, "rb") as file:
+        while data := file.read(max_shard_bytes):
+            name = f"{WEIGHTS_FILE}.{len(pieces):03}"
+            (folder / name).write_bytes(data)
+            pieces.append({"file": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+    (folder / PIECES_FILE).write_text(json.dumps({"file": WEIGHTS_FILE, "pieces": pieces}, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _whole_file(folder):
+    """The path of the whole weight file; put together in a temporary folder if it lies in pieces."""
+    if (folder / WEIGHTS_FILE).is_file():
+        yield folder / WEIGHTS_FILE
+        return
+    if not (folder / PIECES_FILE).is_file():
+        raise ValueError(f"The preset is incomplete: {folder} has neither {WEIGHTS_FILE} nor {PIECES_FILE}.")
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / WEIGHTS_FILE
+        with open(path, "wb") as whole:
+            for piece in json.loads((folder / PIECES_FILE).read_text())["pieces"]:
+                whole.write(_checked(folder / piece["file"], piece))
+        yield path
+
+
+def _checked(path, piece):
+    if not path.is_file():
+        raise ValueError(f"The preset is incomplete: {path} is missing.")
+    data = path.read_bytes()
+    if len(data) != piece["bytes"]:
+        raise ValueError(f"The preset is damaged: {path} has {len(data)} bytes where {piece['bytes']} belong.")
+    if hashlib.sha256(data).hexdigest() != piece["sha256"]:
+        raise ValueError(f"The preset is damaged: {path} was changed, its checksum is not the recorded one.")
+    return data

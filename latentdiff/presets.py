@@ -1,0 +1,120 @@
+"""Presets: a trained model in a folder, laid out as KerasHub lays out its own.
+
+    config.json           the LatentDiffusion model
+    task.json             how to use it: image size, sampler, steps, guidance
+    tokenizer.json, assets/tokenizer/   the tokenizer, written by KerasHub
+    metadata.json         versions and number of parameters
+    model.weights.h5      all weights; or, when sharded, pieces of this file and their list in model.weights.json
+    README.md             the model card, if there is one
+"""
+
+import datetime
+import json
+import os
+from pathlib import Path
+
+import keras
+
+from latentdiff import preset_weights
+from latentdiff.version import __version__
+
+CONFIG_FILE = "config.json"
+TASK_FILE = "task.json"
+TOKENIZER_FOLDER = "assets/tokenizer"
+
+
+def preset_folder(preset):
+    """The folder of a preset.
+
+    Args:
+        preset: a folder, or the name of a folder in `saved_models`, which is looked for in the working directory, in
+            the checkout that this package lies in and in the folders of the environment variable LATENTDIFF_PRESETS.
+
+    Raises:
+        ValueError: there is none; says where it was looked for and which names there are.
+    """
+    if (Path(preset) / CONFIG_FILE).is_file():
+        return Path(preset)
+    extra = [Path(folder) for folder in os.environ.get("LATENTDIFF_PRESETS", "").split(os.pathsep) if folder]
+    shelves = [Path("saved_models"), Path(__file__).parents[1] / "saved_models", *extra]
+    for shelf in shelves:
+        if (shelf / preset / CONFIG_FILE).is_file():
+            return shelf / preset
+    names = sorted({path.parent.name for shelf in shelves for path in shelf.glob(f"*/{CONFIG_FILE}")})
+    looked = ", ".join(str(shelf) for shelf in shelves)
+    raise ValueError(
+        f"`preset` must be a folder with a {CONFIG_FILE} or the name of one in {looked}. Names there: {names}. "
+        f"Received: preset={str(preset)!r}"
+    )
+
+
+def load_preset(preset, **kwargs):
+    """Opens a preset as a `TextToImage`.
+
+    Args:
+        preset: name or folder, see `preset_folder`.
+        kwargs: settings of `TextToImage` that replace the preset's.
+
+    Raises:
+        ValueError: no such preset, or a file of it is missing, truncated or changed; names the file.
+    """
+    from latentdiff.text_to_image import TextToImage
+
+    folder = preset_folder(preset)
+    model = keras.saving.deserialize_keras_object(_read_json(folder / CONFIG_FILE))
+    model.text_encoder.tokenizer.load_assets(str(folder / TOKENIZER_FOLDER))
+    preset_weights.load(model, folder)
+    settings = _read_json(folder / TASK_FILE)
+    return TextToImage(model, **{**settings, **kwargs})
+
+
+def save_preset(text_to_image, folder, float16=False, max_shard_bytes=None):
+    """Writes a `TextToImage` into a folder.
+
+    Args:
+        text_to_image: what to save.
+        folder: created if it is not there; files of an earlier preset in it are replaced.
+        float16: store weights with half the bits. They load as float32 again, rounded to 11 significant bits.
+        max_shard_bytes: cut the weights into files of at most so many bytes, or None for one file.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = text_to_image.model
+    _write_json(folder / CONFIG_FILE, _without_training(keras.saving.serialize_keras_object(model)))
+    settings = {name: getattr(text_to_image, name) for name in ("image_size", "sampler", "num_steps", "guidance_scale")}
+    _write_json(folder / TASK_FILE, settings)
+    model.text_encoder.tokenizer.save_to_preset(str(folder))
+    _write_json(folder / "metadata.json", _metadata(model))
+    preset_weights.save(model, folder, float16, max_shard_bytes)
+
+
+def _without_training(config):
+    """A nested config without what only a compiled model has."""
+    if not isinstance(config, dict):
+        return config
+    return {key: _without_training(value) for key, value in config.items() if key not in ("compile_config", "build_config")}
+
+
+def _metadata(model):
+    import keras_hub
+
+    return {
+        "keras_version": keras.__version__,
+        "keras_hub_version": keras_hub.__version__,
+        "latentdiff_version": __version__,
+        "parameter_count": model.count_params(),
+        "date_saved": datetime.date.today().isoformat(),
+    }
+
+
+def _read_json(path):
+    if not path.is_file():
+        raise ValueError(f"The preset is incomplete: {path} is missing.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"The preset is damaged: {path} is not JSON ({error}).") from error
+
+
+def _write_json(path, value):
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

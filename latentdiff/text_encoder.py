@@ -1,0 +1,159 @@
+"""The text encoder: prompts to text features, by any KerasHub backbone."""
+
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def _first_attribute(tokenizer, *names):
+    return next((getattr(tokenizer, name) for name in names if getattr(tokenizer, name, None) is not None), None)
+
+
+def _sequence_model(backbone):
+    """`backbone` as a model from its encoder's inputs to one float tensor (batch, tokens, dim)."""
+    outputs = backbone.output
+    if isinstance(outputs, dict):
+        name = next((name for name in ("sequence_output", "encoder_sequence_output") if name in outputs), None)
+        if name is None:
+            raise ValueError(
+                "`backbone` must give a 'sequence_output' or an 'encoder_sequence_output'. "
+                f"Received: a backbone with outputs {sorted(outputs)}"
+            )
+        outputs = outputs[name]
+    inputs = backbone.input if isinstance(backbone.input, dict) else {"token_ids": backbone.input}
+    encoder_inputs = {name: tensor for name, tensor in inputs.items() if not name.startswith("decoder_")}
+    return keras.Model(encoder_inputs, outputs, name="sequence_model")
+
+
+@keras.saving.register_keras_serializable(package="latentdiff")
+class TextEncoder(keras.Model):
+    """Turns prompts into text features that the U-Net attends to.
+
+    Args:
+        backbone: a KerasHub text backbone that gives one vector a token: BERT and its relatives, the text encoder of
+            CLIP, T5 (whose encoder half is used).
+        tokenizer: the KerasHub tokenizer that belongs to it.
+        sequence_length: tokens of a prompt, those that mark its start and end included. Shorter prompts are padded,
+            and the padding is masked wherever it could be seen; longer ones are cut, with a warning.
+        trainable: whether `fit` of a model that contains it changes it.
+
+    Call arguments:
+        token_ids: int32 (batch, tokens), from `tokenize`.
+
+    Returns:
+        float32 (batch, tokens, dim), the context. Places where `mask(token_ids)` is False mean nothing.
+
+    Raises:
+        ValueError: a backbone without features for each token, or one built for fewer tokens.
+    """
+
+    def __init__(self, backbone, tokenizer, sequence_length=32, trainable=False, name="text_encoder", **kwargs):
+        super().__init__(name=name, **kwargs)
+        longest = getattr(backbone, "max_sequence_length", None)
+        if sequence_length < 3 or (longest and sequence_length > longest):
+            raise ValueError(
+                f"`sequence_length` must be between 3 and what the backbone was built for ({longest}). "
+                f"Received: {sequence_length=}"
+            )
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.sequence_length = sequence_length
+        self.sequence_model = _sequence_model(backbone)
+        self.context_dim = self.sequence_model.output.shape[-1]
+        self.trainable = trainable
+        self.built = True
+
+    # Tokenizers learn their special tokens with their vocabulary, which may be loaded after this encoder is made.
+
+    @property
+    def start_id(self):
+        """Token that opens a prompt, or None."""
+        return _first_attribute(self.tokenizer, "cls_token_id", "start_token_id")
+
+    @property
+    def end_id(self):
+        """Token that closes a prompt, or None."""
+        return _first_attribute(self.tokenizer, "sep_token_id", "end_token_id")
+
+    @property
+    def pad_id(self):
+        """Token that fills the rest."""
+        return _first_attribute(self.tokenizer, "pad_token_id") or 0
+
+    def call(self, token_ids, training=False):
+        # A frozen encoder gives the same features while the rest trains: no dropout.
+        training = training and self.trainable
+        values = {
+            "token_ids": token_ids,
+            "padding_mask": ops.cast(self.mask(token_ids), "int32"),
+            "segment_ids": ops.zeros_like(token_ids),
+        }
+        inputs = {name: values[name.removeprefix("encoder_")] for name in self.sequence_model.input}
+        return ops.cast(self.sequence_model(inputs, training=training), "float32")  # (b, tokens, dim)
+
+    def mask(self, token_ids):
+        """True where a token is not padding: bool (batch, tokens).
+
+        Everything up to the first end mark counts, so that tokenizers that pad with the end mark (CLIP) work too.
+        """
+        if self.end_id is None:
+            return ops.not_equal(token_ids, self.pad_id)
+        ends = ops.cast(ops.equal(token_ids, self.end_id), "int32")
+        return ops.equal(ops.cumsum(ends, axis=1) - ends, 0)
+
+    def tokenize(self, prompts):
+        """Token ids of prompts, of fixed length.
+
+        Args:
+            prompts: list of str.
+
+        Returns:
+            int32 numpy array (len(prompts), sequence_length). Warns when a prompt is cut, and says what was.
+        """
+        prompts = [str(prompt) for prompt in prompts]
+        token_ids = np.full((len(prompts), self.sequence_length), self.pad_id, "int32")
+        start = [] if self.start_id is None else [self.start_id]
+        end = [] if self.end_id is None else [self.end_id]
+        room = self.sequence_length - len(start) - len(end)
+        for row, prompt in enumerate(prompts):
+            # An empty string is its own case: some tokenizers can't take one.
+            ids = [int(token) for token in np.asarray(ops.convert_to_numpy(self.tokenizer(prompt)))] if prompt else []
+            if len(ids) > room:
+                lost = self.tokenizer.detokenize(ids[room:])
+                warnings.warn(
+                    f"The prompt {prompt!r} has {len(ids)} tokens, {room} fit: it was cut before {_text(lost)!r}.",
+                    stacklevel=2,
+                )
+            ids = start + ids[:room] + end
+            token_ids[row, : len(ids)] = ids
+        return token_ids
+
+    def encode(self, prompts):
+        """Text features of prompts.
+
+        Returns:
+            context float32 (batch, tokens, dim) and context_mask bool (batch, tokens).
+        """
+        token_ids = ops.convert_to_tensor(self.tokenize(prompts))
+        return self(token_ids), self.mask(token_ids)
+
+    def get_config(self):
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
+            "sequence_length": self.sequence_length,
+            "trainable": self.trainable,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("backbone", "tokenizer")}
+        return cls(**{**config, **parts})
+
+
+def _text(value):
+    value = value.numpy() if hasattr(value, "numpy") else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

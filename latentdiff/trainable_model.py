@@ -1,0 +1,69 @@
+"""What both training models share: good defaults for `compile`, and a moving average of the weights that is safe."""
+
+import sys
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def default_optimizer(learning_rate=2e-4):
+    """AdamW with a warm-up of 500 steps, clipped gradients and a moving average of the weights."""
+    rate = keras.optimizers.schedules.CosineDecay(0.0, 1, alpha=1.0, warmup_target=learning_rate, warmup_steps=500)
+    return keras.optimizers.AdamW(
+        rate, weight_decay=0.01, beta_2=0.99, global_clipnorm=1.0, use_ema=True, ema_momentum=0.999
+    )
+
+
+class TrainableModel(keras.Model):
+    """A `keras.Model` whose `compile()` needs no argument and for which two fits in a row are one long fit.
+
+    When `fit` ends, Keras replaces the weights by their moving average (`use_ema`). That is what one wants to use, but
+    not where training should go on: the next `fit` starts from the weights as they were before. The state of the
+    model's `seed_generator` is saved with the weights, so that a resumed run draws the numbers that it would have drawn.
+    """
+
+    def compile(self, optimizer=None, **kwargs):
+        super().compile(optimizer=default_optimizer() if optimizer is None else optimizer, **kwargs)
+        self._before_average = lambda: None
+
+    def fit(self, *args, **kwargs):
+        self._return_before_average()
+        finalize = self.optimizer.finalize_variable_values
+
+        def finalize_and_remember(variables):
+            if isinstance(sys.exc_info()[1], Exception):
+                return  # training broke off: let the error speak
+            if self.optimizer.use_ema:
+                weights = [np.array(variable.value) for variable in variables]
+                self._before_average = lambda: weights  # in a function, out of Keras' tracking
+            finalize(variables)
+            for variable in variables:  # a copy each, since JAX refuses to donate one buffer as weight and as average
+                variable.assign(ops.copy(variable.value))
+
+        self.optimizer.finalize_variable_values = finalize_and_remember
+        try:
+            return super().fit(*args, **kwargs)
+        finally:
+            self.optimizer.finalize_variable_values = finalize
+
+    def _return_before_average(self):
+        """Puts the weights back that the last `fit` averaged away, unless they were changed since."""
+        weights = self._before_average()
+        if weights is None:
+            return
+        averages = self.optimizer._model_variables_moving_average
+        pairs = list(zip(self.trainable_variables, averages))
+        if all(np.array_equal(np.array(variable.value), np.array(average.value)) for variable, average in pairs):
+            for variable, value in zip(self.trainable_variables, weights):
+                variable.assign(value)
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state.value)
+
+    def load_own_variables(self, store):
+        values = {key: store[key] for key in store.keys()}
+        if "seed_state" in values:
+            self.seed_generator.state.assign(np.array(values.pop("seed_state")))
+        super().load_own_variables(values)
