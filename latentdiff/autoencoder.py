@@ -82,7 +82,8 @@ class Autoencoder(TrainableModel):
         seed: of the posterior samples drawn while training.
 
     Call arguments:
-        images: uint8 [0, 255] or float [-1, 1], (batch, height, width, 3), sides divisible by `downsampling`.
+        images: uint8 [0, 255] or float [-1, 1], (batch, height, width, 3), sides divisible by `downsampling`; or a dict
+            with them under "images".
 
     Returns:
         float32 (batch, height, width, 3): the images decoded again. While training from a sample of the posterior,
@@ -183,7 +184,7 @@ class Autoencoder(TrainableModel):
         return self.decoder(latents, training=training)  # (b, h, w, 3)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        images, made = pixels.to_float(x), y_pred
+        images, made = self._checked(x), y_pred
         losses = {}
         if self.adversary is not None:
             made, for_adversary = self.adversary.split(made, training)
@@ -246,6 +247,7 @@ class Autoencoder(TrainableModel):
         return mean, ops.clip(log_variance, -30.0, 20.0)
 
     def _checked(self, images):
+        images = images["images"] if isinstance(images, dict) else images
         height, width = images.shape[1:3]
         if any(side is not None and side % self.downsampling for side in (height, width)):
             raise ValueError(

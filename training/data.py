@@ -143,13 +143,15 @@ class Batches(keras.utils.PyDataset):
         transform: optional function `(batch, rng) -> batch` of a dict of arrays and a `numpy.random.Generator` that
             depends on (seed, epoch, index of the batch).
         drop_remainder: bool, whether to leave out the last rows that don't fill a batch; they differ each epoch.
+        passes: int, times that an epoch goes through the rows. Small sets want long epochs: what is done between
+            two, like saving, then costs little.
         **kwargs: `workers`, `use_multiprocessing`, `max_queue_size` of `keras.utils.PyDataset`.
 
     Returns:
         Item `index`: a dict of arrays (batch_size, ...) with the keys and dtypes of `arrays`.
     """
 
-    def __init__(self, arrays, batch_size, shuffle=True, seed=0, transform=None, drop_remainder=True, **kwargs):
+    def __init__(self, arrays, batch_size, shuffle=True, seed=0, transform=None, drop_remainder=True, passes=1, **kwargs):
         super().__init__(**kwargs)
         lengths = {key: len(array) for key, array in arrays.items()}
         if len(set(lengths.values())) != 1 or 0 in lengths.values():
@@ -166,7 +168,8 @@ class Batches(keras.utils.PyDataset):
         self.seed = seed
         self.transform = transform
         self.drop_remainder = drop_remainder
-        self.num_rows = rows
+        self.passes = passes
+        self.num_rows = rows * passes
         self.set_epoch(0)
 
     def __len__(self):
@@ -190,7 +193,9 @@ class Batches(keras.utils.PyDataset):
 
     def set_epoch(self, epoch):
         """Draws the order of an epoch, counted from 0."""
-        order = np.random.default_rng((self.seed, 0, epoch)).permutation(self.num_rows) if self.shuffle else None
+        rng, rows = np.random.default_rng((self.seed, 0, epoch)), self.num_rows // self.passes
+        passes = [rng.permutation(rows) if self.shuffle else np.arange(rows) for _ in range(self.passes)]
+        order = np.concatenate(passes) if self.shuffle or self.passes > 1 else None
         self._order = (epoch, order)
         self._expects_first = False
 

@@ -1,0 +1,27 @@
+"""Between the stages: encodes the pictures once, so that stage two trains on latents alone.
+
+    python -m training.encode_latents --config emoji_128 --data DATA --output runs/emoji
+"""
+
+import json
+
+import keras
+import latentdiff  # noqa: F401  (registers the layers that the file needs)
+import numpy as np
+
+from training.data import load_pictures
+from training.latent_cache import cache_key
+from training.training_run import QUICK_LIMIT, parse
+
+args, config = parse(__doc__, data="pictures: a folder, parquet shards or tfds:NAME")
+autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile=False)
+for split in filter(None, (config.split or "train", config.validation_split)):
+    pictures = load_pictures(
+        args.data, config.image_size, split if config.split else None, limit=QUICK_LIMIT if args.quick else None
+    )
+    batches = [pictures.images[start : start + 64] for start in range(0, len(pictures), 64)]
+    latents = np.concatenate([keras.ops.convert_to_numpy(autoencoder.encode(images)) for images in batches])
+    np.save(args.output / f"latents_{split}.npy", latents)
+    rows = {"captions": pictures.captions, "records": pictures.records, "key": cache_key(autoencoder, latents)}
+    (args.output / f"latents_{split}.json").write_text(json.dumps(rows, default=str))
+    print(f"{split}: latents {latents.shape}, mean {latents.mean():.3f}, std {latents.std():.3f}")

@@ -1,0 +1,33 @@
+"""Latents on disk, and the key that tells whether they still belong to the autoencoder that made them."""
+
+import hashlib
+import json
+
+import numpy as np
+
+
+def cache_key(autoencoder, latents):
+    """A checksum of what cached latents depend on: the weights of the encoder, the shape and dtype of the latents."""
+    checksum = hashlib.sha256(f"{latents.shape[1:]} {latents.dtype}".encode())
+    for variable in (*autoencoder.encoder.variables, autoencoder.latent_mean, autoencoder.latent_std):
+        checksum.update(np.ascontiguousarray(np.asarray(variable.value)))
+    return checksum.hexdigest()
+
+
+def load_latents(folder, split, autoencoder):
+    """Cached latents of a split.
+
+    Returns:
+        latents float32 (n, h, w, channels), captions list of str, records list of dict.
+
+    Raises:
+        ValueError: there are none, or another autoencoder made them.
+    """
+    path = folder / f"latents_{split}.npy"
+    if not path.is_file():
+        raise ValueError(f"`--output` must hold {path.name}: run training.encode_latents first. Received: {folder}")
+    latents = np.load(path, mmap_mode="r")
+    rows = json.loads(path.with_suffix(".json").read_text())
+    if rows["key"] != cache_key(autoencoder, latents):
+        raise ValueError(f"{path} was made by another autoencoder: run training.encode_latents again.")
+    return latents, rows["captions"], rows["records"]

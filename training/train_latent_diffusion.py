@@ -1,0 +1,93 @@
+"""Stage two: trains the U-Net on latents and captions, and writes a preset.
+
+    python -m training.train_latent_diffusion --config emoji_128 --text-encoder MINILM --output runs/emoji
+"""
+
+import keras
+import keras_hub
+import numpy as np
+from latentdiff import LatentDiffusion, NoiseSchedule, TextEncoder, TextToImage, UNet
+from latentdiff.callbacks import Preview
+
+from training.data import Batches
+from training.latent_cache import load_latents
+from training.training_run import callbacks, optimizer, parse
+
+args, config = parse(
+    __doc__,
+    text_encoder="folder or name of a KerasHub text preset; default: the text encoder of --init",
+    init="optional preset whose U-Net and text encoder to start from",
+)
+if not (args.text_encoder or args.init):
+    raise SystemExit("Pass --text-encoder, or --init with a preset.")
+autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile=False)
+latents, captions, records = load_latents(args.output, config.split or "train", autoencoder)
+
+if args.text_encoder:
+    backbone = keras_hub.models.Backbone.from_preset(args.text_encoder, dtype=config.dtype)
+    tokenizer = keras_hub.models.Tokenizer.from_preset(args.text_encoder)
+    text_encoder = TextEncoder(backbone, tokenizer, config.sequence_length)
+else:
+    text_encoder = TextToImage.from_preset(args.init).model.text_encoder
+unet = UNet(latents.shape[1:], text_encoder.context_dim, text_encoder.sequence_length, **config.unet)
+if args.init:
+    unet.set_weights(TextToImage.from_preset(args.init).model.unet.get_weights())
+model = LatentDiffusion(
+    autoencoder,
+    text_encoder,
+    unet,
+    NoiseSchedule(**config.noise_schedule),
+    prediction_type=config.prediction_type,
+    context_dropout=config.context_dropout,
+    min_snr_gamma=config.min_snr_gamma,
+    seed=config.seed,
+)
+print(f"U-Net: {unet.count_params():,} parameters")
+
+
+def tokenized(captions, records):
+    """Token ids (n, variants, tokens) of all ways to ask for each picture."""
+    rng = np.random.default_rng(config.seed)
+    variants = [config.captions(record, caption, rng) for record, caption in zip(records, captions, strict=True)]
+    flat = [text for texts in variants for text in texts]
+    return text_encoder.tokenize(flat).reshape(len(variants), -1, text_encoder.sequence_length)
+
+
+def pick_caption(batch, rng):
+    """Takes one of the ways to ask for each picture."""
+    token_ids = batch["token_ids"]
+    choice = rng.integers(token_ids.shape[1], size=len(token_ids))
+    return {**batch, "token_ids": token_ids[np.arange(len(token_ids)), choice]}
+
+
+batches = Batches(
+    {"latents": np.asarray(latents), "token_ids": tokenized(captions, records)},
+    min(config.batch_size, len(latents)),
+    seed=config.seed,
+    passes=config.passes,
+    transform=pick_caption,
+)
+validation_data = None
+if config.validation_split:
+    held_out, captions, records = load_latents(args.output, config.validation_split, autoencoder)
+    arrays = {"latents": np.asarray(held_out), "token_ids": text_encoder.tokenize(captions)}
+    validation_data = Batches(arrays, min(200, len(held_out)), shuffle=False)
+epochs = args.epochs or config.epochs
+print(f"{len(latents)} latents, {epochs} epochs of {len(batches)} steps")
+
+model.compile(optimizer(config.learning_rate, epochs * len(batches), config.ema))
+pipeline = TextToImage(model, **config.generate)
+model.fit(
+    batches,
+    validation_data=validation_data,
+    epochs=epochs,
+    shuffle=False,
+    verbose=2,
+    callbacks=callbacks(
+        args.output / "latent_diffusion",
+        batches,
+        Preview(pipeline, config.preview_prompts, args.output / "previews", every=max(1, epochs // 4)),
+    ),
+)
+pipeline.save_to_preset(args.output / "preset", float16=True, max_shard_bytes=15_500_000)
+print(f"preset written to {args.output / 'preset'}")

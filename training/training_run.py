@@ -1,0 +1,61 @@
+"""What the two training scripts share: arguments, the optimizer and the callbacks that make a run safe to interrupt."""
+
+import argparse
+from pathlib import Path
+
+import keras
+
+from training.configs import load_config
+
+QUICK_LIMIT = 32
+
+
+def parse(description, **options):
+    """Parses the command line of a training script.
+
+    Args:
+        description: of the script.
+        options: help texts of further options, all of them paths.
+
+    Returns:
+        the arguments and the config they name.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--config", required=True, help="a name in training/configs or a .py file")
+    parser.add_argument("--output", required=True, type=Path, help="folder of this run")
+    parser.add_argument("--epochs", type=int, help="replaces the number of epochs of the config")
+    parser.add_argument("--quick", action="store_true", help="a run of seconds, to see that everything works")
+    for name, text in options.items():
+        parser.add_argument("--" + name.replace("_", "-"), help=text)
+    args = parser.parse_args()
+    try:
+        config = load_config(args.config, args.quick)
+    except ValueError as error:
+        parser.error(str(error))
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.dtype)
+    args.output.mkdir(parents=True, exist_ok=True)
+    return args, config
+
+
+def optimizer(learning_rate, steps, ema):
+    """AdamW that warms up, then falls along half a cosine to nothing at the end; with a moving average of weights."""
+    warmup = min(500, steps // 10 + 1)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
+    )
+    return keras.optimizers.AdamW(
+        rate, weight_decay=0.01, beta_2=0.99, global_clipnorm=1.0, use_ema=True, ema_momentum=ema
+    )
+
+
+def callbacks(output, batches, *more):
+    """Callbacks in the one order that is right: a backup of the raw weights, then their average, then who uses it."""
+    output.mkdir(parents=True, exist_ok=True)
+    return [
+        batches.epoch_callback(),
+        keras.callbacks.BackupAndRestore(str(output / "backup")),
+        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+        keras.callbacks.CSVLogger(str(output / "log.csv"), append=True),
+        *more,
+    ]
