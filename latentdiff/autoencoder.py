@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from latentdiff import images as pixels
+from latentdiff.compilation import compile_function
 from latentdiff.layers import (
     AttentionBlock,
     Downsample,
@@ -230,10 +231,11 @@ class Autoencoder(TrainableModel):
             images: uint8 or float array (n, height, width, 3), n >= 1.
             batch_size: images encoded at a time.
         """
+        moments = compile_function(lambda batch: self._moments(self._checked(batch))[0], self)
         totals = np.zeros((2, self.latent_channels))
         count = 0
         for start in range(0, len(images), batch_size):
-            mean, _ = self._moments(self._checked(ops.convert_to_tensor(images[start : start + batch_size])))
+            mean = moments(np.asarray(images[start : start + batch_size]))
             latents = ops.convert_to_numpy(mean).astype("float64").reshape(-1, self.latent_channels)
             totals += latents.sum(axis=0), np.square(latents).sum(axis=0)
             count += len(latents)

@@ -140,8 +140,10 @@ class TextEncoder(keras.Model):
         return self(token_ids), self.mask(token_ids)
 
     def get_config(self):
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        backbone["config"].pop("dtype", None)  # like every other part it takes the policy of the day
         return {
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "backbone": backbone,
             "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
             "sequence_length": self.sequence_length,
             "trainable": self.trainable,

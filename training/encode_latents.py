@@ -14,6 +14,7 @@ from training.latent_cache import cache_key
 from training.training_run import QUICK_LIMIT, parse
 
 args, config = parse(__doc__, data="pictures: a folder, parquet shards or tfds:NAME")
+keras.config.set_dtype_policy("float32")  # once for all epochs, so exactly
 autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile=False)
 for split in filter(None, (config.split or "train", config.validation_split)):
     pictures = load_pictures(

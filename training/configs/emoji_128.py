@@ -47,10 +47,10 @@ def get_config(quick=False):
         # The autoencoder: 128 x 128 x 3 -> 16 x 16 x 8.
         autoencoder=dict(
             latent_channels=8,
-            widths=(64, 128, 192),
+            widths=(96, 128, 128),
             num_blocks=1,
             patch_size=2,
-            middle_attention=True,
+            groups=16,
             kl_weight=1e-3,
             perceptual_weight=0.5,
         ),
