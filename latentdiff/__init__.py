@@ -1,21 +1,39 @@
 """Latent diffusion in Keras: train with `fit`, generate from prompts, export anywhere."""
 
-from latentdiff.autoencoder import Autoencoder
-from latentdiff.latent_diffusion import LatentDiffusion
-from latentdiff.noise_schedule import NoiseSchedule
-from latentdiff.samplers import SAMPLERS
-from latentdiff.text_encoder import TextEncoder
-from latentdiff.text_to_image import TextToImage
-from latentdiff.unet import UNet
+import importlib
+import sys
+
 from latentdiff.version import __version__
 
-__all__ = [
-    "SAMPLERS",
-    "Autoencoder",
-    "LatentDiffusion",
-    "NoiseSchedule",
-    "TextEncoder",
-    "TextToImage",
-    "UNet",
-    "__version__",
-]
+# The public names and the modules they are in. They load when one of them is first asked for: Keras takes seconds.
+_MODULES = {
+    "SAMPLERS": "samplers",
+    "Autoencoder": "autoencoder",
+    "LatentDiffusion": "latent_diffusion",
+    "NoiseSchedule": "noise_schedule",
+    "TextEncoder": "text_encoder",
+    "TextToImage": "text_to_image",
+    "UNet": "unet",
+}
+__all__ = [*_MODULES, "__version__"]
+
+
+def _load():
+    names = {name: getattr(importlib.import_module(f"{__name__}.{file}"), name) for name, file in _MODULES.items()}
+    globals().update(names)
+
+
+def __getattr__(name):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _load()
+    return globals()[name]
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
+
+
+# Who has Keras already waits for nothing, and `keras.saving.load_model` then knows our classes.
+if "keras" in sys.modules:
+    _load()

@@ -110,6 +110,7 @@ class Autoencoder(TrainableModel):
         perceptual_weight=0.5,
         adversarial_weight=0.0,
         seed=0,
+        trainable=True,
         dtype=None,
         name="autoencoder",
         **kwargs,
@@ -137,6 +138,7 @@ class Autoencoder(TrainableModel):
         )
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.perceptual_loss = self.adversary = None
+        self.trainable = trainable  # set last, it reaches the parts that are there
         self.built = True
 
     @property
@@ -178,7 +180,8 @@ class Autoencoder(TrainableModel):
         mean, log_variance = self._moments(images)
         latents = mean
         if training:
-            latents = mean + ops.exp(0.5 * log_variance) * keras.random.normal(ops.shape(mean), seed=self.seed_generator)
+            draws = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
+            latents = mean + ops.exp(0.5 * log_variance) * draws
         kl = 0.5 * ops.mean(ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance)
         if self.kl_weight:
             self.add_loss(self.kl_weight * kl)

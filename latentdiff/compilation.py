@@ -23,7 +23,7 @@ def compile_function(function, model):
 
         @jax.jit
         def stateless(values, *args):
-            with keras.StatelessScope(state_mapping=list(zip(model.variables, values))):
+            with keras.StatelessScope(state_mapping=list(zip(model.variables, values, strict=True))):
                 return function(*args)
 
         return lambda *args: stateless([variable.value for variable in model.variables], *args)

@@ -49,7 +49,9 @@ def image_grid(images, columns=None, padding=2):
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] != 3 or not len(images):
-        raise ValueError(f"`images` must have shape (batch >= 1, height, width, 3). Received: images.shape={images.shape}")
+        raise ValueError(
+            f"`images` must have shape (batch >= 1, height, width, 3). Received: images.shape={images.shape}"
+        )
     count, height, width, _ = images.shape
     columns = min(count, columns or math.ceil(math.sqrt(count)))
     rows = math.ceil(count / columns)

@@ -149,7 +149,7 @@ class LatentDiffusion(TrainableModel):
             dropped = keras.random.uniform((batch,), seed=self.seed_generator) < self.context_dropout
             parts = [
                 ops.where(ops.reshape(dropped, (-1,) + (1,) * (len(part.shape) - 1)), null, part)
-                for part, null in zip(parts, self._null(names))
+                for part, null in zip(parts, self._null(names), strict=True)
             ]
         if len(parts) == 2:
             return parts

@@ -1,8 +1,8 @@
 """Seeded Gaussian noise: the same numbers on every backend, compiled or not, alone or in a batch.
 
-The generators of the frameworks differ between backends and even between eager and compiled code. Here each number is a
-pure function of (seed, stream, index): an integer hash makes two uniform numbers of it, the Box-Muller transform turns
-them into a Gaussian one. All of it is 32-bit integer arithmetic and three elementary functions, which every runtime has.
+The generators of the frameworks differ between backends and even between eager and compiled code. Here each number is
+a pure function of (seed, stream, index): an integer hash makes two uniform numbers of it, the Box-Muller transform
+turns them into a Gaussian one. All of it is 32-bit integer arithmetic and three elementary functions: every runtime has them.
 """
 
 import math
@@ -24,7 +24,7 @@ def _shift_right(bits, count):
 
 
 def _mix(bits):
-    """Scrambles int32 bits: the finalizer of MurmurHash3 (Austin Appleby), a bijection where each bit sways all others."""
+    """Scrambles int32 bits, one to one, so that each sways all others: MurmurHash3's finalizer (Austin Appleby)."""
     bits = ops.bitwise_xor(bits, _shift_right(bits, 16)) * _int32(0x85EBCA6B)
     bits = ops.bitwise_xor(bits, _shift_right(bits, 13)) * _int32(0xC2B2AE35)
     return ops.bitwise_xor(bits, _shift_right(bits, 16))

@@ -42,8 +42,8 @@ def _rescale_to_zero_snr(alpha_bars):
 class NoiseSchedule:
     """Signal and noise rates over time.
 
-    The first three kinds preserve variance, signal_rate^2 + noise_rate^2 = 1. "rectified_flow" goes straight from data to
-    noise, signal_rate + noise_rate = 1. Between whole timesteps the angle (for rectified flow the noise rate) is
+    The first three kinds preserve variance, signal_rate^2 + noise_rate^2 = 1. "rectified_flow" goes straight from data
+    to noise, signal_rate + noise_rate = 1. Between whole timesteps the angle (for rectified flow the noise rate) is
     interpolated, so that the law of the kind holds there too. Timestep -1 is the clean image.
 
     Args:
@@ -78,11 +78,16 @@ class NoiseSchedule:
             alpha_bars = ALPHA_BARS[kind](num_train_timesteps, beta_start, beta_end)
             if zero_terminal_snr:
                 alpha_bars = _rescale_to_zero_snr(alpha_bars)
-            positions = np.arctan2(np.sqrt(1.0 - alpha_bars), np.sqrt(alpha_bars))  # 0: clean, pi / 2: noise only
+            roots = np.sqrt([alpha_bars, 1.0 - alpha_bars])
+            signal, noise = np.arctan2(roots, roots[::-1])  # angles: from pure noise, from the clean image
         else:
-            positions = np.arange(1, num_train_timesteps + 1) / num_train_timesteps  # the noise rates themselves
-        # What is interpolated, one entry a timestep, that of the clean image in front.
-        self.positions = np.concatenate([[0.0], positions]).astype("float32")
+            noise = np.arange(1, num_train_timesteps + 1) / num_train_timesteps
+            signal = 1.0 - noise
+        # What is interpolated, one entry a timestep, that of the clean image in front. Both are kept, since the
+        # difference of one to its end would lose the digits of a rate near zero.
+        clean = math.pi / 2 if self.preserves_variance else 1.0
+        self.signal_positions = np.concatenate([[clean], signal]).astype("float32")
+        self.noise_positions = np.concatenate([[0.0], noise]).astype("float32")
 
     def rates(self, timesteps):
         """Signal and noise rates.
@@ -96,12 +101,23 @@ class NoiseSchedule:
         place = ops.clip(ops.cast(timesteps, "float32") + 1.0, 0.0, float(self.num_train_timesteps))
         below = ops.floor(place)
         index = ops.cast(below, "int32")
-        low = ops.take(self.positions, index)
-        high = ops.take(self.positions, ops.minimum(index + 1, self.num_train_timesteps))
-        position = low + (high - low) * (place - below)
-        if self.preserves_variance:
-            return ops.cos(position), ops.sin(position)
-        return 1.0 - position, position
+        above = ops.minimum(index + 1, self.num_train_timesteps)
+
+        def interpolate(positions):
+            low, high = ops.take(positions, index), ops.take(positions, above)
+            return low + (high - low) * (place - below)
+
+        signal, noise = interpolate(self.signal_positions), interpolate(self.noise_positions)
+        return (ops.sin(signal), ops.sin(noise)) if self.preserves_variance else (signal, noise)
+
+    def timesteps_of(self, sigmas):
+        """The timesteps, float32 (batch,), where noise rate / signal rate is `sigmas` (batch,): the inverse of `rates`."""
+        sigmas = ops.cast(sigmas, "float32")
+        position = ops.arctan(sigmas) if self.preserves_variance else sigmas / (1.0 + sigmas)
+        reached = self.noise_positions[None, 1:-1] <= position[:, None]  # (batch, T - 1); a search that LiteRT can do
+        index = ops.sum(ops.cast(reached, "int32"), axis=1)
+        low, high = ops.take(self.noise_positions, index), ops.take(self.noise_positions, index + 1)
+        return ops.cast(index, "float32") + ops.clip((position - low) / (high - low), 0.0, 1.0) - 1.0
 
     def add_noise(self, latents, noise, timesteps):
         """Noised latents, `signal_rates * latents + noise_rates * noise`; shapes (batch, ...), timesteps (batch,)."""

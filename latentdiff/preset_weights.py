@@ -85,10 +85,14 @@ def _whole_file(folder):
         return
     if not (folder / PIECES_FILE).is_file():
         raise ValueError(f"The preset is incomplete: {folder} has neither {WEIGHTS_FILE} nor {PIECES_FILE}.")
+    try:
+        pieces = json.loads((folder / PIECES_FILE).read_text())["pieces"]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"The preset is damaged: {folder / PIECES_FILE} is no list of pieces ({error}).") from error
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / WEIGHTS_FILE
         with open(path, "wb") as whole:
-            for piece in json.loads((folder / PIECES_FILE).read_text())["pieces"]:
+            for piece in pieces:
                 whole.write(_checked(folder / piece["file"], piece))
         yield path
 

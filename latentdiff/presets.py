@@ -10,59 +10,36 @@
 
 import datetime
 import json
-import os
 from pathlib import Path
 
 import keras
 
 from latentdiff import preset_weights
+from latentdiff.preset_folder import CONFIG_FILE, preset_folder
 from latentdiff.version import __version__
 
-CONFIG_FILE = "config.json"
 TASK_FILE = "task.json"
 TOKENIZER_FOLDER = "assets/tokenizer"
-
-
-def preset_folder(preset):
-    """The folder of a preset.
-
-    Args:
-        preset: a folder, or the name of a folder in `saved_models`, which is looked for in the working directory, in
-            the checkout that this package lies in and in the folders of the environment variable LATENTDIFF_PRESETS.
-
-    Raises:
-        ValueError: there is none; says where it was looked for and which names there are.
-    """
-    if (Path(preset) / CONFIG_FILE).is_file():
-        return Path(preset)
-    extra = [Path(folder) for folder in os.environ.get("LATENTDIFF_PRESETS", "").split(os.pathsep) if folder]
-    shelves = [Path("saved_models"), Path(__file__).parents[1] / "saved_models", *extra]
-    for shelf in shelves:
-        if (shelf / preset / CONFIG_FILE).is_file():
-            return shelf / preset
-    names = sorted({path.parent.name for shelf in shelves for path in shelf.glob(f"*/{CONFIG_FILE}")})
-    looked = ", ".join(str(shelf) for shelf in shelves)
-    raise ValueError(
-        f"`preset` must be a folder with a {CONFIG_FILE} or the name of one in {looked}. Names there: {names}. "
-        f"Received: preset={str(preset)!r}"
-    )
 
 
 def load_preset(preset, **kwargs):
     """Opens a preset as a `TextToImage`.
 
     Args:
-        preset: name or folder, see `preset_folder`.
+        preset: name or folder, see `preset_folder.preset_folder`.
         kwargs: settings of `TextToImage` that replace the preset's.
 
     Raises:
         ValueError: no such preset, or a file of it is missing, truncated or changed; names the file.
     """
-    from latentdiff.text_to_image import TextToImage
+    from latentdiff import TextToImage  # and with it all classes that a config may name
 
     folder = preset_folder(preset)
     model = keras.saving.deserialize_keras_object(_read_json(folder / CONFIG_FILE))
-    model.text_encoder.tokenizer.load_assets(str(folder / TOKENIZER_FOLDER))
+    try:
+        model.text_encoder.tokenizer.load_assets(str(folder / TOKENIZER_FOLDER))
+    except OSError as error:
+        raise ValueError(f"The preset is incomplete: {folder / TOKENIZER_FOLDER} can't be read ({error}).") from error
     preset_weights.load(model, folder)
     settings = _read_json(folder / TASK_FILE)
     return TextToImage(model, **{**settings, **kwargs})
@@ -76,7 +53,15 @@ def save_preset(text_to_image, folder, float16=False, max_shard_bytes=None):
         folder: created if it is not there; files of an earlier preset in it are replaced.
         float16: store weights with half the bits. They load as float32 again, rounded to 11 significant bits.
         max_shard_bytes: cut the weights into files of at most so many bytes, or None for one file.
+
+    Raises:
+        ValueError: a default sampler that is an object: JSON can hold a name, or a dict of name and arguments.
     """
+    if not isinstance(text_to_image.sampler, (str, dict)):
+        raise ValueError(
+            "`text_to_image.sampler` must be a name, or a dict of name and arguments, to be saved. "
+            f"Received: sampler={text_to_image.sampler!r}"
+        )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model = text_to_image.model
@@ -92,7 +77,8 @@ def _without_training(config):
     """A nested config without what only a compiled model has."""
     if not isinstance(config, dict):
         return config
-    return {key: _without_training(value) for key, value in config.items() if key not in ("compile_config", "build_config")}
+    dropped = ("compile_config", "build_config")
+    return {key: _without_training(value) for key, value in config.items() if key not in dropped}
 
 
 def _metadata(model):

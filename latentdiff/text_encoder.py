@@ -69,8 +69,9 @@ class TextEncoder(keras.Model):
 
     @property
     def start_id(self):
-        """Token that opens a prompt, or None."""
-        return _first_attribute(self.tokenizer, "cls_token_id", "start_token_id")
+        """Token that opens a prompt, or None: the start mark of T5 is its end mark, and for its decoder."""
+        start_id = _first_attribute(self.tokenizer, "cls_token_id", "start_token_id")
+        return None if start_id == self.end_id else start_id
 
     @property
     def end_id(self):

@@ -164,7 +164,7 @@ class TextToImage:
         latents, state = noisy_latents, sampler.init_state(noisy_latents)
         for step in range(int(num_steps.max())):
             latents, state = one_step(latents, state, np.int32(step), *inputs)
-            callback(step + 1, int(num_steps.max()), lambda: ops.convert_to_numpy(self._decode(latents)))
+            callback(step + 1, int(num_steps.max()), lambda x=latents: ops.convert_to_numpy(self._decode(x)))
         return latents
 
     def _compiled(self, sampler, guided):

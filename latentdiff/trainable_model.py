@@ -7,11 +7,35 @@ import numpy as np
 from keras import ops
 
 
+@keras.saving.register_keras_serializable(package="latentdiff")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises evenly to `learning_rate` within `steps` and stays there.
+
+    TensorFlow traces a schedule twice for each weight: those of Keras with a warm-up contain conditions, which make a
+    quarter of the time before the first step.
+    """
+
+    def __init__(self, learning_rate, steps):
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.steps = steps
+
+    def __call__(self, step):
+        return self.learning_rate * ops.minimum((ops.cast(step, "float32") + 1.0) / self.steps, 1.0)
+
+    def get_config(self):
+        return {"learning_rate": self.learning_rate, "steps": self.steps}
+
+
 def default_optimizer(learning_rate=2e-4):
     """AdamW with a warm-up of 500 steps, clipped gradients and a moving average of the weights."""
-    rate = keras.optimizers.schedules.CosineDecay(0.0, 1, alpha=1.0, warmup_target=learning_rate, warmup_steps=500)
     return keras.optimizers.AdamW(
-        rate, weight_decay=0.01, beta_2=0.99, global_clipnorm=1.0, use_ema=True, ema_momentum=0.999
+        WarmUp(learning_rate, 500),
+        weight_decay=0.01,
+        beta_2=0.99,
+        global_clipnorm=1.0,
+        use_ema=True,
+        ema_momentum=0.999,
     )
 
 
@@ -20,8 +44,11 @@ class TrainableModel(keras.Model):
 
     When `fit` ends, Keras replaces the weights by their moving average (`use_ema`). That is what one wants to use, but
     not where training should go on: the next `fit` starts from the weights as they were before. The state of the
-    model's `seed_generator` is saved with the weights, so that a resumed run draws the numbers that it would have drawn.
+    model's `seed_generator` is saved with the weights: a resumed run draws the numbers that it would have drawn.
     """
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # pixels and latents keep their digits; the parts do cast
 
     def compile(self, optimizer=None, **kwargs):
         super().compile(optimizer=default_optimizer() if optimizer is None else optimizer, **kwargs)
@@ -35,7 +62,7 @@ class TrainableModel(keras.Model):
             if isinstance(sys.exc_info()[1], Exception):
                 return  # training broke off: let the error speak
             if self.optimizer.use_ema:
-                weights = [np.array(variable.value) for variable in variables]
+                weights = [np.array(ops.convert_to_numpy(variable.value)) for variable in variables]
                 self._before_average = lambda: weights  # in a function, out of Keras' tracking
             finalize(variables)
             for variable in variables:  # a copy each, since JAX refuses to donate one buffer as weight and as average
@@ -53,9 +80,12 @@ class TrainableModel(keras.Model):
         if weights is None:
             return
         averages = self.optimizer._model_variables_moving_average
-        pairs = list(zip(self.trainable_variables, averages))
-        if all(np.array_equal(np.array(variable.value), np.array(average.value)) for variable, average in pairs):
-            for variable, value in zip(self.trainable_variables, weights):
+        pairs = [
+            (ops.convert_to_numpy(variable.value), ops.convert_to_numpy(average.value))
+            for variable, average in zip(self.trainable_variables, averages, strict=True)
+        ]
+        if all(np.array_equal(value, average) for value, average in pairs):
+            for variable, value in zip(self.trainable_variables, weights, strict=True):
                 variable.assign(value)
 
     def save_own_variables(self, store):
@@ -63,7 +93,7 @@ class TrainableModel(keras.Model):
         store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state.value)
 
     def load_own_variables(self, store):
-        values = {key: store[key] for key in store.keys()}
+        values = dict(store.items())
         if "seed_state" in values:
             self.seed_generator.state.assign(np.array(values.pop("seed_state")))
         super().load_own_variables(values)

@@ -1,5 +1,7 @@
 """The U-Net: noisy latents, the time and the text in, a prediction out."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -10,8 +12,60 @@ def per_level(value, widths, name):
     """`value` as a tuple of one entry a level; a single number is repeated."""
     values = (value,) * len(widths) if isinstance(value, int) else tuple(value)
     if len(values) != len(widths):
-        raise ValueError(f"`{name}` must be one number or one for each of `widths`. Received: {name}={value}, {widths=}")
+        raise ValueError(
+            f"`{name}` must be one number or one for each of `widths`. Received: {name}={value}, {widths=}"
+        )
     return values
+
+
+def check_levels(latent_shape, widths, attention_levels):
+    """Raises ValueError for levels that don't exist and for sides that can't be halved at each of them."""
+    if any(level not in range(len(widths)) for level in attention_levels):
+        raise ValueError(f"`attention_levels` must be indices of `widths`. Received: {attention_levels=}, {widths=}")
+    if any(side is not None and side % 2 ** (len(widths) - 1) for side in latent_shape[:2]):
+        raise ValueError(
+            f"`latent_shape` must have sides divisible by {2 ** (len(widths) - 1)}, once halved at each level after "
+            f"the first. Received: {latent_shape=}, {widths=}"
+        )
+
+
+def embed_time(inputs, dim, pool_context, dtype):
+    """The time, and if wanted the gist of the text, as a vector: (batch, 4 dim)."""
+    time_embedding = TimestepEmbedding(dim, 4 * dim, dtype=dtype, name="time_embedding")(inputs["timesteps"])
+    if not pool_context:
+        return time_embedding
+    pool = keras.layers.GlobalAveragePooling1D(dtype=dtype, name="pool")
+    pooled = pool(inputs["context"], mask=inputs["context_mask"])
+    pooled = keras.layers.LayerNormalization(dtype=dtype, name="pool_norm")(pooled)
+    return time_embedding + keras.layers.Dense(4 * dim, dtype=dtype, name="pool_dense")(pooled)
+
+
+def go_down(x, resnet, transformer, widths, num_blocks, attention_levels, dtype):
+    """The falling half: its result, and all maps that the rising half will look back at."""
+    skips = [x]
+    for level, width in enumerate(widths):
+        for block in range(num_blocks):
+            x = resnet(x, level, f"down_{level}_{block}_resnet")
+            if level in attention_levels:
+                x = transformer(x, level, f"down_{level}_{block}_transformer")
+            skips.append(x)
+        if level < len(widths) - 1:
+            x = Downsample(width, dtype=dtype, name=f"down_{level}_downsample")(x)
+            skips.append(x)
+    return x, skips
+
+
+def go_up(x, skips, resnet, transformer, widths, num_blocks, attention_levels, dtype):
+    """The rising half."""
+    for level, width in reversed(list(enumerate(widths))):
+        for block in range(num_blocks + 1):
+            x = keras.layers.Concatenate(dtype=dtype, name=f"up_{level}_{block}_skip")([x, skips.pop()])
+            x = resnet(x, level, f"up_{level}_{block}_resnet")
+            if level in attention_levels:
+                x = transformer(x, level, f"up_{level}_{block}_transformer")
+        if level > 0:
+            x = Upsample(width, dtype=dtype, name=f"up_{level}_upsample")(x)
+    return x
 
 
 @keras.saving.register_keras_serializable(package="latentdiff")
@@ -73,124 +127,74 @@ class UNet(keras.Model):
         name="unet",
         **kwargs,
     ):
-        heads = per_level(num_heads, widths, "num_heads")
-        if any(level not in range(len(widths)) for level in attention_levels):
-            raise ValueError(f"`attention_levels` must be indices of `widths`. Received: {attention_levels=}, {widths=}")
-        if any(side is not None and side % 2 ** (len(widths) - 1) for side in latent_shape[:2]):
-            raise ValueError(
-                f"`latent_shape` must have sides divisible by {2 ** (len(widths) - 1)}, once halved at each level after "
-                f"the first. Received: {latent_shape=}, {widths=}"
-            )
-
-        def resnet_block(x, width, name):
-            return ResnetBlock(width, groups, 1e-5, dropout, dtype=dtype, name=name)(x, time_embedding)
-
-        def transformer(x, level, name):
-            layer = SpatialTransformer(
-                heads[level],
-                transformer_depth,
-                groups,
-                linear_projection,
-                activation,
-                expansion,
-                dtype=dtype,
-                name=name,
-            )
-            return layer(x, context, context_mask=context_mask)
-
-        # === Inputs ===
-        noisy_latents = keras.Input(latent_shape, name="noisy_latents")
-        timesteps = keras.Input((), name="timesteps")
-        context = keras.Input((num_tokens, context_dim), name="context")
-        context_mask = keras.Input((num_tokens,), dtype="bool", name="context_mask")
-
-        # === Time (and the gist of the text) ===
-        time_embedding = TimestepEmbedding(widths[0], 4 * widths[0], dtype=dtype, name="time_embedding")(timesteps)
-        if pool_context:
-            pooled = keras.layers.GlobalAveragePooling1D(dtype=dtype, name="pool")(context, mask=context_mask)
-            pooled = keras.layers.LayerNormalization(dtype=dtype, name="pool_norm")(pooled)
-            time_embedding = time_embedding + keras.layers.Dense(4 * widths[0], dtype=dtype, name="pool_dense")(pooled)
-
-        # === Down ===
-        x = keras.layers.Conv2D(widths[0], 3, padding="same", dtype=dtype, name="conv_in")(noisy_latents)
-        skips = [x]
-        for level, width in enumerate(widths):
-            for block in range(num_blocks):
-                x = resnet_block(x, width, f"down_{level}_{block}_resnet")
-                if level in attention_levels:
-                    x = transformer(x, level, f"down_{level}_{block}_transformer")
-                skips.append(x)
-            if level < len(widths) - 1:
-                x = Downsample(width, dtype=dtype, name=f"down_{level}_downsample")(x)
-                skips.append(x)
-
-        # === Middle ===
-        x = resnet_block(x, widths[-1], "middle_resnet_in")
-        x = transformer(x, len(widths) - 1, "middle_transformer")
-        x = resnet_block(x, widths[-1], "middle_resnet_out")
-
-        # === Up ===
-        for level, width in reversed(list(enumerate(widths))):
-            for block in range(num_blocks + 1):
-                x = keras.layers.Concatenate(dtype=dtype, name=f"up_{level}_{block}_skip")([x, skips.pop()])
-                x = resnet_block(x, width, f"up_{level}_{block}_resnet")
-                if level in attention_levels:
-                    x = transformer(x, level, f"up_{level}_{block}_transformer")
-            if level > 0:
-                x = Upsample(width, dtype=dtype, name=f"up_{level}_upsample")(x)
-
-        # === Out ===
-        x = ops.silu(GroupNorm(groups, 1e-5, dtype=dtype, name="norm_out")(x))
-        out = keras.layers.Conv2D(
-            latent_shape[-1], 3, padding="same", kernel_initializer="zeros", dtype=dtype, name="conv_out"
-        )
-        prediction = keras.layers.Activation("linear", dtype="float32", name="prediction")(out(x))
-
-        # === Functional Model ===
-        inputs = {
-            "noisy_latents": noisy_latents,
-            "timesteps": timesteps,
-            "context": context,
-            "context_mask": context_mask,
+        config = {
+            "latent_shape": tuple(latent_shape),
+            "context_dim": context_dim,
+            "num_tokens": num_tokens,
+            "widths": tuple(widths),
+            "num_blocks": num_blocks,
+            "attention_levels": tuple(attention_levels),
+            "num_heads": per_level(num_heads, widths, "num_heads"),
+            "transformer_depth": transformer_depth,
+            "linear_projection": linear_projection,
+            "activation": activation,
+            "expansion": expansion,
+            "pool_context": pool_context,
+            "groups": groups,
+            "dropout": dropout,
         }
+        check_levels(latent_shape, widths, attention_levels)
+        inputs = {
+            "noisy_latents": keras.Input(latent_shape, name="noisy_latents"),
+            "timesteps": keras.Input((), name="timesteps"),
+            "context": keras.Input((num_tokens, context_dim), name="context"),
+            "context_mask": keras.Input((num_tokens,), dtype="bool", name="context_mask"),
+        }
+        prediction = self._graph(inputs, dtype=dtype, **config)
         super().__init__(inputs=inputs, outputs=prediction, name=name, **kwargs)
-
-        # === Config ===
-        self.latent_shape = tuple(latent_shape)
-        self.context_dim = context_dim
-        self.num_tokens = num_tokens
-        self.widths = tuple(widths)
-        self.num_blocks = num_blocks
-        self.attention_levels = tuple(attention_levels)
-        self.num_heads = heads
-        self.transformer_depth = transformer_depth
-        self.linear_projection = linear_projection
-        self.activation = activation
-        self.expansion = expansion
-        self.pool_context = pool_context
-        self.groups = groups
-        self.dropout = dropout
+        self._config = config
+        for name, value in config.items():
+            setattr(self, name, value)
         self.dtype_policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
 
+    @staticmethod
+    def _graph(inputs, widths, num_blocks, attention_levels, dtype, **config):
+        """The prediction, from symbolic inputs."""
+        groups = config["groups"]
+        shape = {"num_blocks": num_blocks, "attention_levels": attention_levels, "widths": widths, "dtype": dtype}
+        time_embedding = embed_time(inputs, widths[0], config["pool_context"], dtype)
+        make_transformer = functools.partial(
+            SpatialTransformer,
+            depth=config["transformer_depth"],
+            groups=groups,
+            linear_projection=config["linear_projection"],
+            activation=config["activation"],
+            expansion=config["expansion"],
+            dtype=dtype,
+        )
+
+        def resnet(x, level, name):
+            return ResnetBlock(widths[level], groups, 1e-5, config["dropout"], dtype=dtype, name=name)(
+                x, time_embedding
+            )
+
+        def transformer(x, level, name):
+            layer = make_transformer(config["num_heads"][level], name=name)
+            return layer(x, inputs["context"], context_mask=inputs["context_mask"])
+
+        x = keras.layers.Conv2D(widths[0], 3, padding="same", dtype=dtype, name="conv_in")(inputs["noisy_latents"])
+        x, skips = go_down(x, resnet, transformer, **shape)
+        x = resnet(x, -1, "middle_resnet_in")
+        x = transformer(x, -1, "middle_transformer")
+        x = resnet(x, -1, "middle_resnet_out")
+        x = go_up(x, skips, resnet, transformer, **shape)
+        x = ops.silu(GroupNorm(groups, 1e-5, dtype=dtype, name="norm_out")(x))
+        channels = config["latent_shape"][-1]
+        out = keras.layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", dtype=dtype, name="conv_out")
+        return keras.layers.Activation("linear", dtype="float32", name="prediction")(out(x))
+
     def get_config(self):
-        return {
-            "latent_shape": self.latent_shape,
-            "context_dim": self.context_dim,
-            "num_tokens": self.num_tokens,
-            "widths": self.widths,
-            "num_blocks": self.num_blocks,
-            "attention_levels": self.attention_levels,
-            "num_heads": self.num_heads,
-            "transformer_depth": self.transformer_depth,
-            "linear_projection": self.linear_projection,
-            "activation": self.activation,
-            "expansion": self.expansion,
-            "pool_context": self.pool_context,
-            "groups": self.groups,
-            "dropout": self.dropout,
-            "name": self.name,
-            "trainable": self.trainable,
-        }
+        return {**self._config, "name": self.name, "trainable": self.trainable}
 
     @classmethod
     def from_config(cls, config):

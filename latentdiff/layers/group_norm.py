@@ -35,7 +35,7 @@ class GroupNorm(keras.layers.Layer):
     def build(self, input_shape):
         channels = input_shape[-1]
         self.group_size = max(channels // self.groups, 1)
-        if channels % self.group_size:
+        if channels > self.groups and channels % self.groups:
             raise ValueError(
                 f"`groups` must divide the number of channels. Received: groups={self.groups}, channels={channels}"
             )

@@ -28,11 +28,12 @@ class TimestepEmbedding(keras.layers.Layer):
     def __init__(self, waves_dim, dim, max_period=10000.0, **kwargs):
         if waves_dim % 2:
             raise ValueError(f"`waves_dim` must be even. Received: waves_dim={waves_dim}")
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # half precision can't tell timestep 900 from 901
         self.waves_dim = waves_dim
         self.dim = dim
         self.max_period = max_period
-        self.frequencies = np.exp(-math.log(max_period) * np.arange(waves_dim // 2) / (waves_dim // 2)).astype("float32")
+        exponents = np.arange(waves_dim // 2) / (waves_dim // 2)
+        self.frequencies = np.exp(-math.log(max_period) * exponents).astype("float32")
         self.dense_in = keras.layers.Dense(dim, activation="silu", dtype=self.dtype_policy, name="dense_in")
         self.dense_out = keras.layers.Dense(dim, dtype=self.dtype_policy, name="dense_out")
 

@@ -56,7 +56,7 @@ class TransformerBlock(keras.layers.Layer):
 
     def call(self, inputs, context, context_mask=None):
         x = inputs + self.self_attention(self.norm1(inputs))
-        x = x + self.cross_attention(self.norm2(x), context, context_mask)
+        x = x + self.cross_attention(self.norm2(x), context, context_mask=context_mask)
         hidden, gate = ops.split(self.feed_in(self.norm3(x)), 2, axis=-1)  # (b, n, expansion * width) each
         return x + self.feed_out(hidden * ACTIVATIONS[self.activation](gate))  # (b, n, width)
 

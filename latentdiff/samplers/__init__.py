@@ -2,9 +2,26 @@
 
 from latentdiff.samplers.ddim import DDIM
 from latentdiff.samplers.ddpm import DDPM
+from latentdiff.samplers.dpmpp_2m import DPMPP2M
+from latentdiff.samplers.dpmpp_2m_sde import DPMPP2MSDE
+from latentdiff.samplers.euler import Euler
+from latentdiff.samplers.euler_ancestral import EulerAncestral
+from latentdiff.samplers.heun import Heun
+from latentdiff.samplers.lcm import LCM
 from latentdiff.samplers.sampler import Sampler
+from latentdiff.samplers.unipc import UniPC
 
-SAMPLERS = {"ddim": DDIM, "ddpm": DDPM}
+SAMPLERS = {
+    "ddpm": DDPM,
+    "ddim": DDIM,
+    "euler": Euler,
+    "euler_ancestral": EulerAncestral,
+    "heun": Heun,
+    "dpmpp_2m": DPMPP2M,
+    "dpmpp_2m_sde": DPMPP2MSDE,
+    "unipc": UniPC,
+    "lcm": LCM,
+}
 
 
 def get(sampler):

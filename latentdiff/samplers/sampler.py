@@ -6,8 +6,7 @@ import keras
 from keras import ops
 
 from latentdiff import noise
-
-SPACINGS = ("trailing", "leading", "linspace")
+from latentdiff.samplers.spacing import KARRAS, SPACINGS, spread
 
 
 class Sampler(abc.ABC):
@@ -16,28 +15,20 @@ class Sampler(abc.ABC):
     Every row of a batch follows its own number of steps; rows that are done wait unchanged for the others.
 
     Args:
-        spacing: how the timesteps are spread over training's: "trailing" starts at the last one and is right for few
-            steps, "leading" is that of the DDIM paper, "linspace" includes both ends.
+        spacing: how the timesteps are spread over training's, see `spacing.spread`.
 
-    Reference: Lin et al., Common Diffusion Noise Schedules and Sample Steps are Flawed, arXiv:2305.08891, table 2.
+    Raises:
+        ValueError: unknown `spacing`.
     """
 
     def __init__(self, spacing="trailing"):
-        if spacing not in SPACINGS:
-            raise ValueError(f"`spacing` must be one of {SPACINGS}. Received: spacing={spacing!r}")
+        if spacing not in (*SPACINGS, KARRAS):
+            raise ValueError(f"`spacing` must be one of {(*SPACINGS, KARRAS)}. Received: spacing={spacing!r}")
         self.spacing = spacing
 
     def timesteps(self, index, num_steps, noise_schedule):
         """The timestep at step `index` of `num_steps`, both int (batch,) -> float32 (batch,); -1 (clean) at the end."""
-        total = noise_schedule.num_train_timesteps
-        remaining = ops.cast(num_steps - index, "float32")
-        steps = ops.cast(num_steps, "float32")
-        if self.spacing == "trailing":
-            timesteps = ops.floor(remaining * total / steps + 0.5) - 1.0
-        elif self.spacing == "leading":
-            timesteps = (remaining - 1.0) * ops.floor(total / steps)
-        else:
-            timesteps = ops.floor((remaining - 1.0) * (total - 1.0) / ops.maximum(steps - 1.0, 1.0) + 0.5)
+        timesteps = spread(self.spacing, index, num_steps, noise_schedule)
         return ops.where(index < num_steps, timesteps, -1.0)
 
     def init_state(self, noisy_latents):
@@ -104,3 +95,12 @@ class Moment:
         self.signal_rates, self.noise_rates = (
             ops.reshape(rates, (-1, 1, 1, 1)) for rates in noise_schedule.rates(timesteps)
         )
+
+    @property
+    def log_snr(self):
+        """lambda of the DPM-Solver papers, half of the log of the signal-to-noise ratio; -inf for pure noise."""
+        return ops.log(self.signal_rates) - ops.log(self.noise_rates)
+
+    def noise_left(self, there):
+        """What of the noise, measured in signal, is left at a later moment: sigma there / sigma here, in [0, 1]."""
+        return self.signal_rates * there.noise_rates / (there.signal_rates * self.noise_rates)

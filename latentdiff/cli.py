@@ -1,0 +1,136 @@
+"""The `latentdiff` command."""
+
+import argparse
+import contextlib
+import sys
+import warnings
+from pathlib import Path
+
+from latentdiff.commands import UsageError, generate, info
+from latentdiff.commands.progress import CLEAR_LINE
+from latentdiff.commands.prompts import SETTINGS, Number
+from latentdiff.version import __version__
+
+DEFAULT_PRESET = "emoji-128"
+# Those of samplers.SAMPLERS, which is slow to import.
+SAMPLER_NAMES = ("ddpm", "ddim", "euler", "euler_ancestral", "heun", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm")
+LONGEST_ERROR = 600
+
+GENERATE_EPILOG = """\
+where the pictures go:
+  one picture       a file such as a-red-apple-3d-seed-7.png in the current folder, or --output FILE.png
+  several, --grid   a folder of such files with manifest.json, the list of their settings; or --output FOLDER
+  --output FILE.png with several pictures or --grid: one grid of all of them
+A file that --output or --trajectory names is replaced. Any other that exists is kept: a different picture of the same
+name gets -2, -3, ... appended, and a manifest that exists is added to.
+
+prompts file:
+  a JSON list of texts, or of objects such as {"prompt": "a red apple, 3d", "seed": 7, "negative_prompt": "green",
+  "num_steps": 20, "guidance_scale": 3.0}. All but the prompt may be left out; the options then apply.
+
+exit codes: 0 done, 1 failed (pictures made before are kept), 2 wrong usage
+
+example:
+  latentdiff generate "a red apple, 3d" "a smiling cat, flat" --num-images 2 --seed 7 --output out --grid
+"""
+
+
+def main(argv=None):
+    """Runs the command with these arguments (default: those of the shell) and returns the exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        with _one_line_warnings():
+            args.run(args)
+    except UsageError as error:
+        return _fail(error, 2)
+    except (ValueError, OSError, MemoryError) as error:
+        return _fail(str(error) or type(error).__name__, 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message):
+        self.exit(2, f"latentdiff: error: {_one_line(message)} (see {self.prog} --help)\n")
+
+
+def _parser():
+    parser = _Parser(prog="latentdiff", description="Makes pictures from words.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"latentdiff {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_generate(commands)
+    command = commands.add_parser("info", help="tell what a preset is", description="Prints the card of a preset.")
+    command.add_argument("preset", nargs="?", default=DEFAULT_PRESET, metavar="PRESET", help=_PRESET_HELP)
+    command.set_defaults(run=info.run)
+    return parser
+
+
+_PRESET_HELP = f"name of a shipped preset, or a folder (default: {DEFAULT_PRESET})"
+
+
+def _add_generate(commands):
+    command = commands.add_parser(
+        "generate",
+        help="make pictures from prompts",
+        description="Makes pictures from prompts and prints the names of the files written.",
+        epilog=GENERATE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = command.add_argument
+    add("prompts", nargs="*", metavar="PROMPT", help="what a picture should show; quote it")
+    add("--prompts-file", type=_path, metavar="FILE", help="JSON list of further prompts, see below")
+    add("--preset", default=DEFAULT_PRESET, metavar="NAME_OR_FOLDER", help=_PRESET_HELP)
+    add("--num-images", type=Number(int, 1), default=1, metavar="N", help="pictures a prompt (default: 1)")
+    add("--num-steps", type=SETTINGS["num_steps"], metavar="N", help="sampling steps (default: the preset's)")
+    add(
+        "--guidance-scale",
+        type=SETTINGS["guidance_scale"],
+        metavar="X",
+        help="how strictly to follow the prompt, at least 1 (default: the preset's)",
+    )
+    add("--negative-prompt", default="", metavar="P", help="what the pictures should not show")
+    add("--sampler", choices=SAMPLER_NAMES, help="default: the preset's")
+    add(
+        "--seed",
+        type=SETTINGS["seed"],
+        metavar="S",
+        help="the same seed gives the same picture; image k of a prompt takes S + k (default: random, and printed)",
+    )
+    add("--output", type=_path, metavar="FILE_OR_FOLDER", help="a .png file or a folder, see below")
+    add("--grid", action="store_true", help="also write grid.png, a picture of all pictures")
+    add("--trajectory", type=_path, metavar="FILE.gif", help="also write how the first picture comes out of static")
+    command.set_defaults(run=generate.run)
+
+
+def _path(text):
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return Path(text)
+
+
+@contextlib.contextmanager
+def _one_line_warnings():
+    def show(message, category, filename, lineno, file=None, line=None):
+        print(f"{_clear()}latentdiff: warning: {_one_line(message)}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def _fail(error, code):
+    print(f"{_clear()}latentdiff: error: {_one_line(error)}", file=sys.stderr)
+    return code
+
+
+def _clear():
+    return CLEAR_LINE if sys.stderr.isatty() else ""
+
+
+def _one_line(message):
+    text = " ".join(str(message).split())
+    return text if len(text) <= LONGEST_ERROR else text[:LONGEST_ERROR] + " ..."

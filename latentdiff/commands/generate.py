@@ -1,0 +1,161 @@
+"""`latentdiff generate`: from prompts to picture files."""
+
+import contextlib
+import os
+import secrets
+import sys
+
+from latentdiff.commands import UsageError
+from latentdiff.commands.output import Output, check_writable
+from latentdiff.commands.progress import ProgressBar
+from latentdiff.commands.prompts import expand, read_entries
+from latentdiff.preset_folder import preset_folder
+
+BATCH_SIZE = 16  # pictures made at a time; those made are on the disk before the next are begun
+MAX_FRAMES = 50
+RANDOM_SEEDS = 1_000_000  # short enough to be typed again
+
+
+def run(args):
+    """Makes and writes the pictures, see `latentdiff generate --help`."""
+    entries = read_entries(args)
+    draw = args.seed is None and not all("seed" in entry for entry in entries)
+    seed = secrets.randbelow(RANDOM_SEEDS) if draw else args.seed
+    requests = expand(entries, args, seed)
+    output = Output(args.output, requests, args.grid)
+    _check(args)
+    bar = ProgressBar(sys.stderr)
+    try:
+        bar.show(f"opening {args.preset} ...")
+        pipeline = _open(args.preset)
+        records = _records(pipeline, requests, args)
+        output.prepare()
+        if draw:
+            bar.clear()
+            print(f"latentdiff: random seed {seed}", file=sys.stderr)
+        bar.start(sum(_num_steps(batch) for batch in _batches(records)))
+        for index, batch in enumerate(_batches(records)):
+            frames = _Trajectory(pipeline, batch) if args.trajectory and index == 0 else None
+            pictures = _generate(pipeline, batch, args.sampler, bar, frames)
+            for picture, record in zip(pictures, batch, strict=True):
+                _report(bar, output.add(picture, record))
+            if frames:
+                frames.save(args.trajectory, pictures[0])
+                _report(bar, args.trajectory)
+    finally:
+        _report(bar, output.save_grid())
+
+
+def _check(args):
+    """Checks of the arguments that are left."""
+    if args.trajectory:
+        if args.trajectory.suffix.lower() != ".gif":
+            raise UsageError(f"--trajectory must end in .gif. Received: {args.trajectory}")
+        check_writable(args.trajectory)
+    try:
+        preset_folder(args.preset)
+    except ValueError as error:
+        raise UsageError(error) from error
+
+
+def _open(preset):
+    with _quiet_start():
+        import keras
+
+        from latentdiff import TextToImage
+
+        keras.ops.zeros(1)  # now the backend looks for devices, and says what it finds
+    try:
+        return TextToImage.from_preset(preset)
+    except Exception as error:  # what Keras raises on damaged files has many types
+        raise ValueError(f"the preset {preset} can't be opened: {error}") from error
+
+
+@contextlib.contextmanager
+def _quiet_start():
+    """Keeps what TensorFlow's C++ code says while it starts off the terminal, unless the user set its level."""
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def _records(pipeline, requests, args):
+    """The full settings of each picture, as they go into its file and into the manifest."""
+    sampler = args.sampler or pipeline.sampler
+    if not isinstance(sampler, (str, dict)):
+        sampler = type(sampler).__name__.lower()
+    records = []
+    for request in requests:
+        record = {**request, "sampler": sampler, "preset": args.preset}
+        for name in ("num_steps", "guidance_scale"):
+            record[name] = getattr(pipeline, name) if record[name] is None else record[name]
+        records.append(record)
+    try:
+        pipeline.settings(**_arguments(records))
+    except ValueError as error:
+        raise UsageError(error) from error
+    return records
+
+
+def _arguments(records):
+    """Arguments of `TextToImage.generate` for these pictures, one value for each."""
+    names = {"prompts": "prompt", "negative_prompts": "negative_prompt", "seed": "seed"}
+    names |= {"num_steps": "num_steps", "guidance_scale": "guidance_scale"}
+    return {argument: [record[name] for record in records] for argument, name in names.items()}
+
+
+def _generate(pipeline, batch, sampler, bar, frames):
+    def callback(step, num_steps, decode):
+        bar.advance()
+        if frames:
+            frames.add(step, num_steps, decode)
+
+    return pipeline.generate(**_arguments(batch), sampler=sampler, batch_size=len(batch), callback=callback)
+
+
+class _Trajectory:
+    """The first picture of a batch, from static on."""
+
+    def __init__(self, pipeline, batch):
+        from keras import ops
+
+        from latentdiff import images, noise
+
+        latents = noise.normal([batch[0]["seed"]], pipeline.latent_shape)
+        self.frames = [ops.convert_to_numpy(images.to_uint8(pipeline.model.autoencoder.decode(latents)))[0]]
+        self.num_steps = batch[0]["num_steps"]
+
+    def add(self, step, num_steps, decode):
+        """Takes the picture after a step, of a longer run only some, evenly spread."""
+        if step < self.num_steps and step % -(-num_steps // MAX_FRAMES) == 0:
+            self.frames.append(decode()[0])
+
+    def save(self, path, picture):
+        from latentdiff.images import save_animation
+
+        save_animation(path, [*self.frames, picture])
+
+
+def _batches(records):
+    return [records[start : start + BATCH_SIZE] for start in range(0, len(records), BATCH_SIZE)]
+
+
+def _num_steps(batch):
+    return max(record["num_steps"] for record in batch)
+
+
+def _report(bar, path):
+    """Tells which file was written, if one was."""
+    bar.clear()
+    if path:
+        print(path, flush=True)

@@ -1,0 +1,35 @@
+"""`latentdiff info`: what a preset is."""
+
+import json
+
+from latentdiff.commands import UsageError
+from latentdiff.preset_folder import preset_folder
+
+
+def run(args):
+    """Prints the model card of a preset and how it is set."""
+    try:
+        folder = preset_folder(args.preset)
+    except ValueError as error:
+        raise UsageError(error) from error
+    settings = _read(folder / "task.json") | _read(folder / "metadata.json")
+    card = folder / "README.md"
+    if card.is_file():
+        print(card.read_text(encoding="utf-8").strip())
+    else:
+        print(f"# {folder.resolve().name}\n\nThis preset has no model card.")
+    print(f"\n## Settings\n\n- folder: {folder}")
+    for name, value in settings.items():
+        print(f"- {name}: {value}")
+
+
+def _read(path):
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"the preset is incomplete: {path} is missing") from error
+    except ValueError as error:
+        raise ValueError(f"the preset is damaged: {path} is not JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"the preset is damaged: {path} holds no settings")
+    return values

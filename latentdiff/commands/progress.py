@@ -1,0 +1,48 @@
+"""A progress bar."""
+
+import time
+
+CLEAR_LINE = "\r\x1b[K"
+WIDTH = 24
+
+
+class ProgressBar:
+    """Shows on a terminal how far the work is; silent where the stream is no terminal.
+
+    Args:
+        stream: text stream, usually sys.stderr.
+    """
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.shown = stream.isatty()
+        self.done = 0
+        self.total = 1
+
+    def show(self, text):
+        """Replaces what the line says."""
+        if self.shown:
+            self.stream.write(CLEAR_LINE + text)
+            self.stream.flush()
+
+    def start(self, total):
+        """Begins a bar of `total` steps."""
+        self.total = total
+        self._first = None
+        self._draw("")
+
+    def advance(self):
+        """One more step is done. The first one, which compiles, doesn't count for the time that is left."""
+        self.done += 1
+        now = time.monotonic()
+        self._first = self._first or (now, self.done)
+        since, steps = now - self._first[0], self.done - self._first[1]
+        self._draw(f", {since / steps * (self.total - self.done):.0f} s left" if steps else "")
+
+    def clear(self):
+        """Leaves an empty line, for other output."""
+        self.show("")
+
+    def _draw(self, left):
+        filled = WIDTH * self.done // self.total
+        self.show(f"[{'#' * filled}{' ' * (WIDTH - filled)}] step {self.done} of {self.total}{left}")

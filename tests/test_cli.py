@@ -1,0 +1,459 @@
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from harness import tiny_text_to_image
+from PIL import Image
+
+import latentdiff
+from latentdiff import cli, images, noise, samplers
+from latentdiff.commands import generate, prompts
+
+SETTINGS = ["prompt", "negative_prompt", "seed", "num_steps", "guidance_scale", "sampler", "preset"]
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    keras.utils.set_random_seed(0)
+    return tiny_text_to_image()
+
+
+@pytest.fixture(scope="module")
+def preset(pipeline, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("presets") / "tiny"
+    pipeline.save_to_preset(folder, max_shard_bytes=60_000)
+    return folder
+
+
+@pytest.fixture
+def run(pipeline, preset, monkeypatch, tmp_path, capsys):
+    """Runs `latentdiff generate` in an empty folder, with a preset that is open already; gives code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(generate, "_open", lambda name: pipeline)
+
+    def run(*arguments, command="generate"):
+        given = [*map(str, arguments)]
+        if command == "generate" and "--preset" not in given:
+            given += ["--preset", str(preset)]
+        try:
+            code = cli.main([command, *given])
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def shell(*arguments, cwd=None):
+    """Runs Python in a process of its own, with this package and without what other tests set for TensorFlow."""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    environment["PYTHONPATH"] = str(Path(latentdiff.__file__).parents[1])
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def open_image(path):
+    """The picture in a file, which is closed again."""
+    return Image.open(io.BytesIO(Path(path).read_bytes()))
+
+
+def manifest(folder):
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def refused(result, *words, code=2):
+    """Whether the result is one line of error that has these words, and nothing else."""
+    assert result[:2] == (code, "")
+    assert result[2].startswith("latentdiff: error: ") and result[2].count("\n") == 1
+    for word in words:
+        assert str(word) in result[2]
+
+
+# === Start-up ===
+
+
+def test_nothing_heavy_is_imported_before_all_is_checked(preset, tmp_path):
+    commands = [
+        ["--help"],
+        ["--version"],
+        ["generate", "--help"],
+        ["generate", "a cat", "--num-steps", "0"],
+        ["generate", "a cat", "--preset", "no-such-preset"],
+        ["generate", "a cat", "--preset", str(preset), "--output", "/dev/null/out"],
+        ["generate", "--prompts-file", str(tmp_path / "missing.json")],
+        ["info", str(preset)],
+    ]
+    code = f"""
+import sys
+from latentdiff import cli
+for command in {commands}:
+    try:
+        cli.main(command)
+    except SystemExit:
+        pass
+print(sorted({{"keras", "tensorflow", "jax", "numpy", "PIL", "h5py"}} & set(sys.modules)), file=sys.stderr)
+"""
+    assert shell("-c", code).stderr.splitlines()[-1] == "[]"
+
+
+def test_help_is_quick():
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        result = shell("-m", "latentdiff", "--help")
+        times.append(time.perf_counter() - start)
+    assert "generate" in result.stdout and "info" in result.stdout
+    assert min(times) < 0.5
+
+
+def test_version(run):
+    assert run(command="--version")[1] == f"latentdiff {latentdiff.__version__}\n"
+
+
+def test_names_are_those_of_the_package():
+    assert sorted(cli.SAMPLER_NAMES) == sorted(samplers.SAMPLERS)
+    assert prompts.MAX_SEED == noise.MAX_SEED
+
+
+def test_public_names_load_when_asked_for():
+    for name in latentdiff.__all__:
+        assert getattr(latentdiff, name) is not None
+        assert name in dir(latentdiff)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        latentdiff.Nothing  # noqa: B018
+
+
+def test_a_saved_model_finds_its_classes(preset):
+    """Also where none of the public names was asked for: when a preset is loaded, and when Keras is there before us."""
+    code = f"""
+import sys
+from latentdiff.presets import load_preset
+assert "latentdiff.unet" not in sys.modules
+load_preset({str(preset)!r})
+for name in [name for name in sys.modules if name.partition(".")[0] == "latentdiff"]:
+    del sys.modules[name]
+import latentdiff
+assert "latentdiff.unet" in sys.modules
+"""
+    result = shell("-c", code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_from_a_shell(run, preset, tmp_path):
+    """A fresh process says nothing but the file name, and makes the same bytes as any other."""
+    arguments = ["generate", "a red apple", "--preset", str(preset), "--seed", "7", "--output"]
+    result = shell("-m", "latentdiff", *arguments, "shell.png", cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "shell.png\n", "")
+    assert run(*arguments[1:], "here.png") == (0, "here.png\n", "")
+    assert (tmp_path / "shell.png").read_bytes() == (tmp_path / "here.png").read_bytes()
+
+
+# === Pictures ===
+
+
+def test_one_picture_is_a_file_with_its_settings(run, pipeline, preset, tmp_path):
+    assert run("A red apple, 3D!", "--seed", 7) == (0, "a-red-apple-3d-seed-7.png\n", "")
+    assert list(files(tmp_path)) == ["a-red-apple-3d-seed-7.png"]
+    path = tmp_path / "a-red-apple-3d-seed-7.png"
+    np.testing.assert_array_equal(np.asarray(open_image(path)), pipeline.generate("A red apple, 3D!", seed=7))
+    expected = ["A red apple, 3D!", "", "7", "3", "2.0", "ddim", str(preset)]
+    assert images.read_settings(path) == dict(zip(SETTINGS, expected, strict=True))
+
+
+def test_all_options_reach_the_picture(run, pipeline, tmp_path):
+    options = ["--num-steps", 2, "--guidance-scale", 5, "--negative-prompt", "green", "--sampler", "ddpm", "--seed", 3]
+    assert run("a cat", *options, "--output", "new/folder/cat.png") == (0, "new/folder/cat.png\n", "")
+    settings = {"num_steps": 2, "guidance_scale": 5.0, "sampler": "ddpm", "seed": 3}
+    expected = pipeline.generate("a cat", "green", **settings, callback=lambda *step: None)
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "new/folder/cat.png")), expected)
+
+
+def test_several_pictures_are_a_folder_with_a_manifest(run, preset, tmp_path):
+    command = ["a red apple", "a smiling cat", "--num-images", 2, "--seed", 7, "--output", "out"]
+    code, out, _ = run(*command)
+    names = [f"{slug}-seed-{seed}.png" for slug in ("a-red-apple", "a-smiling-cat") for seed in (7, 8)]
+    assert code == 0 and out.split() == [f"out/{name}" for name in names]
+    assert sorted(files(tmp_path / "out")) == sorted([*names, "manifest.json"])
+    records = manifest(tmp_path / "out")
+    assert [list(record) for record in records] == [["file", *SETTINGS]] * 4
+    assert [(record["file"], record["prompt"], record["seed"]) for record in records] == [
+        (names[0], "a red apple", 7),
+        (names[1], "a red apple", 8),
+        (names[2], "a smiling cat", 7),
+        (names[3], "a smiling cat", 8),
+    ]
+    assert records[0]["preset"] == str(preset) and records[0]["sampler"] == "ddim"
+    before = files(tmp_path)
+    run(*command)
+    assert files(tmp_path) == before
+    run(*command[:-1], "other")
+    assert files(tmp_path / "other") == files(tmp_path / "out")
+
+
+def test_default_folder(run, tmp_path):
+    assert run("a cat", "--num-images", 2, "--seed", 7)[0] == 0
+    assert run("a cat", "an apple", "--seed", 7)[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-cat-and-1-more-seed-7", "a-cat-seed-7"]
+
+
+def test_what_is_there_is_kept(run, tmp_path):
+    run("a cat", "--seed", 7)
+    first = files(tmp_path)
+    assert run("a cat", "--seed", 7)[1] == "a-cat-seed-7.png\n"
+    assert files(tmp_path) == first
+    assert run("a cat", "--seed", 7, "--num-steps", 2)[1] == "a-cat-seed-7-2.png\n"
+    assert files(tmp_path)["a-cat-seed-7.png"] == first["a-cat-seed-7.png"]
+    # A name that was asked for is another matter.
+    run("a cat", "--seed", 8, "--output", "a-cat-seed-7.png")
+    assert images.read_settings("a-cat-seed-7.png")["seed"] == "8"
+
+
+def test_a_folder_is_added_to(run, tmp_path):
+    for steps in (3, 2):
+        run("a cat", "a cat!", "--seed", 7, "--num-steps", steps, "--output", "out")
+    records = manifest(tmp_path / "out")
+    assert [record["file"] for record in records] == [f"a-cat-seed-7{end}.png" for end in ("", "-2", "-3", "-4")]
+    assert [record["num_steps"] for record in records] == [3, 3, 2, 2]
+
+
+def test_random_seed_is_told_and_kept(run, tmp_path):
+    code, out, err = run("a cat", "--output", "random.png")
+    seed = images.read_settings("random.png")["seed"]
+    assert (code, err) == (0, f"latentdiff: random seed {seed}\n")
+    run("a cat", "--output", "again.png", "--seed", seed)
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "random.png").read_bytes()
+    run("a cat", "--output", "random.png")
+    assert images.read_settings("random.png")["seed"] != seed
+
+
+def test_prompts_file(run, tmp_path):
+    entry = {"prompt": "a cat", "seed": 9, "negative_prompt": "red", "num_steps": 2, "guidance_scale": 1}
+    (tmp_path / "prompts.json").write_text(json.dumps(["an apple", entry]))
+    arguments = ["a rocket", "--prompts-file", "prompts.json", "--seed", 7, "--guidance-scale", 3, "--output", "out"]
+    assert run(*arguments)[0] == 0
+    records = manifest(tmp_path / "out")
+    assert [list(record.values())[1:6] for record in records] == [
+        ["a rocket", "", 7, 3, 3.0],
+        ["an apple", "", 7, 3, 3.0],
+        ["a cat", "red", 9, 2, 1.0],
+    ]
+
+
+def test_no_seed_is_drawn_where_all_are_given(run, tmp_path):
+    (tmp_path / "prompts.json").write_text('[{"prompt": "a cat", "seed": 9}]')
+    assert run("--prompts-file", "prompts.json") == (0, "a-cat-seed-9.png\n", "")
+
+
+def test_grid(run, tmp_path):
+    _, out, _ = run("a cat", "--num-images", 3, "--seed", 7, "--grid", "--output", "out")
+    assert out.split()[-1] == "out/grid.png"
+    assert open_image("out/grid.png").size == (18, 18)
+    assert len(manifest(tmp_path / "out")) == 3
+    assert run("a cat", "--num-images", 3, "--seed", 7, "--output", "grid.png") == (0, "grid.png\n", "")
+    np.testing.assert_array_equal(open_image("grid.png"), open_image("out/grid.png"))
+    told = json.loads(images.read_settings("grid.png")["pictures"])
+    assert [record["seed"] for record in told] == [7, 8, 9]
+    assert run("a cat", "--seed", 7, "--grid")[1].split() == ["a-cat-seed-7/a-cat-seed-7.png", "a-cat-seed-7/grid.png"]
+
+
+def test_trajectory(run, tmp_path):
+    """From static to the picture; which it doesn't change."""
+    run("a cat", "an apple", "--seed", 7, "--output", "plain")
+    out = run("a cat", "an apple", "--seed", 7, "--output", "out", "--trajectory", "cat.gif")[1]
+    assert out.split()[-1] == "cat.gif"
+    assert files(tmp_path / "out") == files(tmp_path / "plain")
+    gif = open_image("cat.gif")
+    assert gif.n_frames == 4
+    gif.seek(3)
+    picture = np.asarray(open_image("out/a-cat-seed-7.png"), int)
+    assert np.abs(np.asarray(gif.convert("RGB"), int) - picture).mean() < 4
+
+
+def test_long_trajectory_is_thinned(run):
+    run("a cat", "--seed", 7, "--num-steps", 120, "--output", "cat.png", "--trajectory", "cat.gif")
+    assert 20 < open_image("cat.gif").n_frames <= 41  # frames that don't differ are joined
+
+
+def test_progress_bar(run, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(generate, "BATCH_SIZE", 1)
+    run("a cat", "an apple", "--seed", 7, "--output", "out")
+    shown = sys.stderr.getvalue().replace("\x1b[K", "").split("\r")
+    assert shown[-1] == ""
+    assert [line for line in shown if "] step 6 of 6, 0 s left" in line] == ["[" + "#" * 24 + "] step 6 of 6, 0 s left"]
+    assert sum("of 6" in line for line in shown) == 7
+
+
+# === Trouble ===
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], ["no prompt"]),
+        (["  "], ["must not be empty"]),
+        (["a", "--guidance-scale", "0.5"], ["--guidance-scale", "0.5"]),
+        (["a", "--guidance-scale", "nan"], ["--guidance-scale", "nan"]),
+        (["a", "--num-steps", "0"], ["--num-steps", "at least 1", "'0'"]),
+        (["a", "--num-steps", "-4"], ["--num-steps", "'-4'"]),
+        (["a", "--num-steps", "many"], ["--num-steps", "whole number", "'many'"]),
+        (["a", "--num-steps", "1001"], ["`num_steps`", "1001"]),
+        (["a", "--num-images", "0"], ["--num-images", "'0'"]),
+        (["a", "--seed", "-1"], ["--seed", "'-1'"]),
+        (["a", "--seed", "2147483648"], ["--seed", "2147483647"]),
+        (["a", "--seed", "2147483647", "--num-images", "2"], ["--num-images 2", "2147483647"]),
+        (["a", "--sampler", "magic"], ["--sampler", "magic", "ddim"]),
+        (["a", "--preset", "no-such-preset"], ["no-such-preset", "saved_models"]),
+        (["a", "--trajectory", "cat.png"], ["--trajectory", ".gif", "cat.png"]),
+        (["a", "--output", "cat.jpg"], ["--output", ".png", "cat.jpg"]),
+        (["a", "--output", ""], ["--output", "empty"]),
+        (["a", "--output", "/dev/null/out"], ["/dev/null is not a folder"]),
+        (["a", "--output", "/dev/null/cat.png"], ["/dev/null is not a folder"]),
+        (["a", "--output", "/proc/latentdiff/out"], ["/proc/latentdiff/out"]),
+        (["a", "--trajectory", "/dev/null/cat.gif"], ["/dev/null is not a folder"]),
+        (["a", "--num", "3"], ["--num"]),
+    ],
+)
+def test_wrong_arguments(run, tmp_path, arguments, words):
+    refused(run(*arguments, *([] if "--seed" in arguments else ["--seed", 7])), *words)
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("[", ["is not JSON"]),
+        ("\xff", ["is not JSON"]),
+        ("[]", ["at least one prompt"]),
+        ('{"prompt": "a"}', ["must hold a list"]),
+        ('["a", 3]', ["entry 2", "Received: 3"]),
+        ('["a", ""]', ["entry 2", "must not be empty"]),
+        ('[{"seed": 3}]', ["entry 1", "`prompt`"]),
+        ('[{"prompt": 3}]', ["entry 1", "`prompt`", "must be text"]),
+        ('[{"prompt": "a", "steps": 3}]', ["entry 1", "['steps']", "num_steps"]),
+        ('[{"prompt": "a", "num_steps": 0}]', ["entry 1", "`num_steps`", "at least 1"]),
+        ('[{"prompt": "a", "num_steps": 2.5}]', ["`num_steps`", "2.5"]),
+        ('[{"prompt": "a", "num_steps": true}]', ["`num_steps`", "True"]),
+        ('[{"prompt": "a", "guidance_scale": 0.9}]', ["`guidance_scale`", "0.9"]),
+        ('[{"prompt": "a", "seed": -1}]', ["`seed`", "-1"]),
+        ('[{"prompt": "a", "seed": null}]', ["`seed`", "None"]),
+        ('[{"prompt": "a", "negative_prompt": ["b"]}]', ["`negative_prompt`", "['b']"]),
+    ],
+)
+def test_wrong_prompts_file(run, tmp_path, text, words):
+    (tmp_path / "prompts.json").write_bytes(text.encode("latin-1"))
+    refused(run("--prompts-file", "prompts.json", "--seed", 7), "prompts.json", *words)
+    assert list(files(tmp_path)) == ["prompts.json"]
+
+
+def test_prompts_file_that_is_not_there(run, tmp_path):
+    refused(run("--prompts-file", "none.json"), "none.json can't be read: No such file")
+    refused(run("--prompts-file", tmp_path), "can't be read: Is a directory")
+
+
+def test_wrong_output(run, tmp_path):
+    (tmp_path / "folder.gif").mkdir()
+    (tmp_path / "text").write_text("kept")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "manifest.json").write_text('{"name": "a web page"}')
+    before = files(tmp_path)
+    refused(run("a", "--seed", 7, "--output", "text"), "text is not a folder")
+    refused(run("a", "--seed", 7, "--trajectory", "folder.gif"), "it is a folder")
+    refused(run("a", "--seed", 7, "--output", "other"), "manifest.json", "choose another folder")
+    assert files(tmp_path) == before
+
+
+def test_pictures_made_before_a_failure_are_kept(run, pipeline, monkeypatch, tmp_path):
+    calls = []
+
+    def fails_later(*args, **kwargs):
+        calls.append(kwargs["prompts"])
+        if len(calls) > 2:
+            raise MemoryError
+        return type(pipeline).generate(pipeline, *args, **kwargs)
+
+    monkeypatch.setattr(generate, "BATCH_SIZE", 1)
+    monkeypatch.setattr(pipeline, "generate", fails_later, raising=False)
+    code, out, err = run("a cat", "--num-images", 4, "--seed", 7, "--output", "out", "--grid")
+    assert (code, err) == (1, "latentdiff: error: MemoryError\n")
+    assert sorted(files(tmp_path / "out")) == ["a-cat-seed-7.png", "a-cat-seed-8.png", "grid.png", "manifest.json"]
+    assert [record["seed"] for record in manifest(tmp_path / "out")] == [7, 8]
+    assert out.split() == ["out/a-cat-seed-7.png", "out/a-cat-seed-8.png", "out/grid.png"]
+
+
+def test_interrupt(run, pipeline, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "generate", interrupted, raising=False)
+    assert run("a cat", "--seed", 7) == (130, "", "latentdiff: error: interrupted\n")
+
+
+def test_warnings_take_one_line(run, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        code, _, err = run("a red cat " * 9, "--seed", 7, "--num-images", 2, "--output", "out")
+    assert code == 0 and len(manifest(tmp_path / "out")) == 2
+    assert err.startswith("latentdiff: warning: The prompt") and "was cut before" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "file, damage",
+    [
+        ("model.weights.h5.001", "missing"),
+        ("model.weights.h5.001", "truncated"),
+        ("config.json", "truncated"),
+        ("task.json", "missing"),
+        ("assets/tokenizer/vocabulary.txt", "missing"),
+    ],
+)
+def test_damaged_preset(preset, tmp_path, monkeypatch, capsys, file, damage):
+    shutil.copytree(preset, tmp_path / "preset")
+    path = tmp_path / "preset" / file
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    monkeypatch.chdir(tmp_path)
+    code = cli.main(["generate", "a cat", "--preset", "preset", "--seed", "7"])
+    refused((code, *capsys.readouterr()), path.name, code=1)
+    assert not list(tmp_path.glob("*.png"))
+
+
+# === info ===
+
+
+def test_info(run, preset, tmp_path):
+    code, out, err = run(preset, command="info")
+    assert (code, err) == (0, "")
+    assert out.startswith("# tiny\n\nThis preset has no model card.")
+    assert "- image_size: [8, 8]" in out and "- parameter_count: " in out
+    shutil.copytree(preset, tmp_path / "preset")
+    (tmp_path / "preset" / "README.md").write_text("# A card\n\nmade by hand\n")
+    assert run("preset", command="info")[1].startswith("# A card\n\nmade by hand\n\n## Settings\n\n- folder: preset\n")
+
+
+def test_info_in_trouble(run, preset, tmp_path):
+    refused(run("no-such-preset", command="info"), "no-such-preset")
+    shutil.copytree(preset, tmp_path / "preset")
+    (tmp_path / "preset" / "task.json").write_text("{")
+    refused(run("preset", command="info"), "task.json is not JSON", code=1)
+    (tmp_path / "preset" / "task.json").unlink()
+    refused(run("preset", command="info"), "task.json is missing", code=1)

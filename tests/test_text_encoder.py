@@ -1,0 +1,192 @@
+import importlib.util
+import io
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from harness import WORDS, arrays, assert_close, check_compiled, check_save, randomize, tiny_text_encoder
+
+from latentdiff import TextEncoder
+
+PROMPTS = ["a red cat", "cat", "", "a red cat cat"]
+SMALL = {"num_layers": 1, "num_heads": 2, "hidden_dim": 12, "intermediate_dim": 16}
+LETTERS = [chr(97 + index) for index in range(26)]
+
+
+def hub():
+    return pytest.importorskip("keras_hub")
+
+
+def make_bert(length):
+    return tiny_text_encoder(length)
+
+
+def make_distilbert(length):
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *[f"##{letter}" for letter in LETTERS]]
+    backbone = hub().models.DistilBertBackbone(len(vocabulary), **SMALL, dropout=0.0, max_sequence_length=32)
+    return TextEncoder(backbone, hub().tokenizers.DistilBertTokenizer(vocabulary), length)
+
+
+def make_roberta(length):
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *LETTERS, "\u0120", "\u0120a", "\u0120c", "re", "red"]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = hub().tokenizers.RobertaTokenizer(vocabulary, ["\u0120 a", "\u0120 c", "r e", "re d"])
+    backbone = hub().models.RobertaBackbone(len(vocabulary), **SMALL, dropout=0.0, max_sequence_length=32)
+    return TextEncoder(backbone, tokenizer, length)
+
+
+def make_clip(length, pad_with_end_token=True):
+    if not importlib.util.find_spec("tensorflow"):
+        pytest.skip("KerasHub 0.32 can't make a CLIPTokenizer without TensorFlow: it copies a vocabulary not yet set")
+    pieces = [*LETTERS, *[f"{letter}</w>" for letter in LETTERS], "ca", "cat</w>", "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = hub().tokenizers.CLIPTokenizer(vocabulary, ["c a", "ca t</w>"], pad_with_end_token=pad_with_end_token)
+    # The length of CLIP's positions is fixed, so the backbone is made for the longest prompt.
+    backbone = hub().models.CLIPTextEncoder(len(vocabulary), 12, 12, 1, 2, 16, max_sequence_length=length)
+    return TextEncoder(backbone, tokenizer, length)
+
+
+def make_t5(length):
+    sentencepiece = pytest.importorskip("sentencepiece")
+    proto = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(WORDS * 20),
+        model_writer=proto,
+        vocab_size=30,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        pad_piece="<pad>",
+        eos_piece="</s>",
+        unk_piece="<unk>",
+        minloglevel=2,
+    )
+    tokenizer = hub().tokenizers.T5Tokenizer(proto=proto.getvalue())
+    backbone = hub().models.T5Backbone(tokenizer.vocabulary_size(), **SMALL, dropout=0.0)
+    return TextEncoder(backbone, tokenizer, length)
+
+
+FAMILIES = {
+    "bert": make_bert,
+    "distilbert": make_distilbert,
+    "roberta": make_roberta,
+    "clip": make_clip,
+    "clip_zeros": lambda length: make_clip(length, pad_with_end_token=False),
+    "t5": make_t5,
+}
+
+
+def real_tokens(encoder, prompts):
+    """The context of each prompt without its padding."""
+    context, mask = arrays(encoder.encode(prompts))
+    return [row[seen] for row, seen in zip(context, mask, strict=True)]
+
+
+# === Every family of backbones ===
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_encode(family):
+    encoder = randomize(FAMILIES[family](16))
+    context, mask = arrays(encoder.encode(PROMPTS))
+    assert context.shape == (4, 16, 12) and mask.shape == (4, 16)
+    assert context.dtype == "float32" and mask.dtype == "bool"
+    assert np.isfinite(context).all()
+    # What counts comes first, and more of it for longer prompts; the empty one has its marks at least.
+    assert (np.diff(mask.astype(int)) <= 0).all()
+    lengths = mask.sum(axis=1)
+    assert lengths[2] >= 1 and lengths[2] < lengths[1] <= lengths[0] < lengths[3]
+    ids = encoder.tokenize(PROMPTS)
+    if encoder.start_id is not None:
+        assert (ids[:, 0] == encoder.start_id).all()
+    assert [row[length - 1] for row, length in zip(ids, lengths, strict=True)] == [encoder.end_id] * 4
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_is_silent(family):
+    short, long = FAMILIES[family](16), FAMILIES[family](32)
+    randomize(long)
+    for mine, other in zip(short.weights, long.weights, strict=True):
+        value = arrays(other.value)
+        mine.assign(value[: mine.shape[0]] if value.ndim else value)  # CLIP's table of positions is shorter
+    for one, other in zip(real_tokens(short, PROMPTS), real_tokens(long, PROMPTS), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert_close(real_tokens(long, PROMPTS[:1]), real_tokens(long, PROMPTS)[:1], 1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_words_matter(family):
+    encoder = randomize(FAMILIES[family](16))
+    red, apple = (real_tokens(encoder, [prompt])[0] for prompt in ("a red cat", "a cat"))
+    assert red.shape != apple.shape or np.abs(red - apple).max() > 1e-3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_save(family, tmp_path):
+    encoder = randomize(FAMILIES[family](16))
+    ids = encoder.tokenize(PROMPTS)
+    loaded = check_save(encoder, lambda encoder: encoder(ids), tmp_path)
+    np.testing.assert_array_equal(loaded.tokenize(PROMPTS), ids)
+    assert not loaded.trainable_variables
+    assert loaded.sequence_length == 16
+
+
+# === Contract ===
+
+
+def test_compiled_equals_eager():
+    encoder = randomize(tiny_text_encoder())
+    check_compiled(encoder, encoder, encoder.tokenize(PROMPTS))
+
+
+def test_special_words_are_text():
+    """A prompt can't end itself."""
+    encoder = tiny_text_encoder(16)
+    ids = encoder.tokenize(["a [SEP] cat"])[0]
+    assert (ids == encoder.end_id).sum() == 1
+
+
+def test_cut_with_a_warning():
+    encoder = tiny_text_encoder(6)
+    with pytest.warns(UserWarning, match=r"'a red apple and the cat' has 6 tokens, 4 fit: it was cut before 'the cat'"):
+        ids = encoder.tokenize(["a red apple and the cat"])
+    np.testing.assert_array_equal(ids, encoder.tokenize(["a red apple and"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.tokenize(["a red apple and"])
+
+
+@pytest.mark.parametrize("length", [2, 33])
+def test_wrong_length(length):
+    with pytest.raises(ValueError, match=f"`sequence_length` must be between 3 and.*32.*sequence_length={length}"):
+        tiny_text_encoder(length)
+
+
+def test_backbone_without_a_sequence():
+    inputs = keras.Input((None,), dtype="int32", name="token_ids")
+    backbone = keras.Model({"token_ids": inputs}, {"pooled_output": keras.layers.Embedding(4, 2)(inputs)})
+    with pytest.raises(ValueError, match="`backbone` must give a 'sequence_output'.*pooled_output"):
+        TextEncoder(backbone, tiny_text_encoder().tokenizer)
+
+
+# === Laws ===
+
+
+def test_hidden_tokens_never_matter():
+    encoder = randomize(tiny_text_encoder(16))
+    ids = encoder.tokenize(["a cat"])
+    length = int(arrays(encoder.mask(ids)).sum())
+    other = ids.copy()
+    other[:, length:] = 7
+    assert_close(encoder(ids)[:, :length], encoder(other)[:, :length], 1e-6)
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_frozen_means_no_dropout_and_no_training(trainable):
+    encoder = tiny_text_encoder(trainable=trainable, dropout=0.5)
+    ids = encoder.tokenize(PROMPTS)
+    changed = np.abs(arrays(encoder(ids, training=True)) - arrays(encoder(ids))).max()
+    assert (changed > 1e-3) == trainable
+    assert bool(encoder.trainable_variables) == trainable

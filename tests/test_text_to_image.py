@@ -1,0 +1,210 @@
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from harness import arrays, normal, randomize, tiny_latent_diffusion, tiny_text_encoder, tiny_text_to_image, tiny_unet
+from keras import ops
+
+from latentdiff import TextToImage, noise
+from latentdiff.images import to_uint8
+from latentdiff.samplers import DDIM, DDPM
+
+LEVELS = 2  # of 255: what two ways to the same float32 picture may differ by
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    keras.utils.set_random_seed(0)
+    return tiny_text_to_image()
+
+
+def gap(first, second):
+    return np.abs(np.asarray(first, "int32") - np.asarray(second, "int32")).max()
+
+
+# === Contract ===
+
+
+def test_one_prompt_one_picture(pipeline):
+    picture = pipeline.generate("a red apple", seed=1)
+    assert picture.shape == (8, 8, 3) and picture.dtype == np.uint8
+    assert pipeline.generate(["a red apple"], seed=1).shape == (1, 8, 8, 3)
+    assert pipeline.generate("a red apple", seed=1, num_images=2).shape == (2, 8, 8, 3)
+    assert picture.std() > 10
+
+
+def test_several_pictures_a_prompt_take_successive_seeds(pipeline):
+    pictures = pipeline.generate(["a cat", "a red apple"], seed=[5, 9], num_images=2)
+    assert gap(pictures[1], pipeline.generate("a cat", seed=6)) <= LEVELS
+    assert gap(pictures[2], pipeline.generate("a red apple", seed=9)) <= LEVELS
+
+
+def test_no_seed_is_a_fresh_one(pipeline):
+    assert gap(*(pipeline.generate("a cat") for _ in range(2))) > LEVELS
+    assert gap(*pipeline.generate(["a cat", "a cat"])) > LEVELS
+
+
+def test_each_setting_matters(pipeline):
+    plain = pipeline.generate("a cat", seed=1)
+    for changes in (
+        {"prompts": "a red apple"},
+        {"negative_prompts": "red"},
+        {"num_steps": 7},
+        {"guidance_scale": 5.0},
+        {"seed": 2},
+        {"sampler": "ddpm"},
+    ):
+        assert gap(pipeline.generate(**{"prompts": "a cat", "seed": 1, **changes}), plain) > LEVELS, changes
+
+
+def test_defaults_are_those_of_the_pipeline(pipeline):
+    explicit = {"num_steps": 3, "guidance_scale": 2.0, "sampler": "ddim", "negative_prompts": ""}
+    np.testing.assert_array_equal(pipeline.generate("a cat", seed=1), pipeline.generate("a cat", seed=1, **explicit))
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", {"name": "ddim", "eta": 1.0}, DDPM()])
+def test_every_way_to_name_a_sampler(pipeline, sampler):
+    np.testing.assert_array_equal(
+        pipeline.generate("a cat", seed=1, sampler=sampler), pipeline.generate("a cat", seed=1, sampler=DDIM(1.0))
+    )
+
+
+def test_callback_sees_each_step_and_changes_nothing(pipeline):
+    seen = []
+
+    def callback(step, num_steps, decode):
+        seen.append((step, num_steps, decode()))
+
+    pictures = pipeline.generate(["a cat", "red"], seed=[1, 2], num_steps=[4, 2], callback=callback)
+    assert [entry[:2] for entry in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    np.testing.assert_array_equal(seen[-1][2], pictures)
+    np.testing.assert_array_equal(seen[1][2][1], pictures[1])  # the second row is done after two steps
+    assert gap(seen[0][2][0], pictures[0]) > LEVELS
+    assert gap(pictures, pipeline.generate(["a cat", "red"], seed=[1, 2], num_steps=[4, 2])) <= LEVELS
+
+
+def test_any_size():
+    model = tiny_latent_diffusion(unet=tiny_unet(latent_shape=(None, None, 3)))
+    with pytest.raises(ValueError, match="`image_size` must be given.*Received: image_size=None"):
+        TextToImage(model)
+    with pytest.raises(ValueError, match=r"`image_size` must be divisible by 2. Received: image_size=\(8, 7\)"):
+        TextToImage(model, (8, 7))
+    assert TextToImage(model, (8, 12), num_steps=1).generate("a cat", seed=0).shape == (8, 12, 3)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"prompts": []}, "`prompts` must be a str or a list of at least one str"),
+        ({"prompts": [3]}, "`prompts` must be"),
+        ({"prompts": ["a", "b"], "seed": [1]}, "`seed` must be one value or one for each of the 2 prompts"),
+        ({"prompts": ["a", "b"], "negative_prompts": ["c"]}, "`negative_prompts` must be one value or one for each"),
+        ({"num_steps": 0}, r"`num_steps` must lie in \[1, 1000\]. Received: num_steps=0"),
+        ({"num_steps": -3}, "`num_steps` must lie in"),
+        ({"num_steps": 1001}, "`num_steps` must lie in"),
+        ({"num_steps": 2.5}, "`num_steps` has a value of the wrong type"),
+        ({"guidance_scale": 0.5}, "`guidance_scale` must lie in.*Received: guidance_scale=0.5"),
+        ({"guidance_scale": float("nan")}, "`guidance_scale` must lie in"),
+        ({"seed": -1}, "`seed` must lie in"),
+        ({"seed": noise.MAX_SEED, "num_images": 2}, "`seed` must lie in"),
+        ({"num_images": 0}, "`num_images` must be at least 1"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1"),
+        ({"sampler": "euler_typo"}, "`sampler` must be one of"),
+    ],
+)
+def test_wrong_settings(pipeline, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline.generate(**{"prompts": "a", **arguments})
+
+
+def test_prompt_that_is_too_long_warns(pipeline):
+    with pytest.warns(UserWarning, match="it was cut before"):
+        pipeline.generate("a cat and a cat and a cat and a cat", seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipeline.generate("a cat", seed=1)
+
+
+# === Laws ===
+
+
+def test_same_seed_same_picture(pipeline):
+    first, again = (pipeline.generate(["a cat", "red"], seed=7) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_a_picture_does_not_depend_on_its_batch(pipeline, sampler):
+    settings = {
+        "prompts": ["a red apple", "a cat", "", "the small rocket"],
+        "negative_prompts": ["", "blue", "a cat", ""],
+        "num_steps": [1, 5, 3, 2],
+        "guidance_scale": [1.0, 3.0, 1.0, 7.5],
+        "seed": [4, 4, 0, noise.MAX_SEED],
+    }
+    together = pipeline.generate(**settings, sampler=sampler)
+    halves = pipeline.generate(**settings, sampler=sampler, batch_size=2)
+    assert gap(together, halves) <= LEVELS
+    for row in range(4):
+        alone = pipeline.generate(**{name: values[row] for name, values in settings.items()}, sampler=sampler)
+        assert gap(together[row], alone) <= LEVELS
+
+
+def test_guidance_1_is_the_prompt_alone(pipeline):
+    """The negative prompt has no say then, and guidance 1 inside a guided batch is the same picture."""
+    plain = pipeline.generate("a cat", seed=1, guidance_scale=1.0)
+    np.testing.assert_array_equal(pipeline.generate("a cat", "red", seed=1, guidance_scale=1.0), plain)
+    assert gap(pipeline.generate(["a cat", "red"], seed=1, guidance_scale=[1.0, 5.0])[0], plain) <= LEVELS
+
+
+def test_padding_is_silent(pipeline):
+    """The same weights with prompts padded to 8 and to 16 tokens."""
+    longer = tiny_latent_diffusion(text_encoder=tiny_text_encoder(sequence_length=16))
+    for mine, other in zip(longer.weights, pipeline.model.weights, strict=True):
+        mine.assign(other)
+    prompts = ["a red apple", "", "cat"]
+    pictures = TextToImage(longer, num_steps=3, guidance_scale=2.0).generate(prompts, seed=3)
+    assert gap(pictures, pipeline.generate(prompts, seed=3)) <= LEVELS
+
+
+def test_generate_by_hand(pipeline):
+    """Eager, without the compiled loop: encode, guide, take DDIM's steps, decode."""
+    model = pipeline.model
+    schedule, unet = model.noise_schedule, model.unet
+    features = {text: model.text_encoder.encode([text]) for text in ("a cat", "red")}
+    latents = noise.normal(np.array([6], "int32"), (4, 4, 3))
+    for here, there in ((999, 665), (665, 332), (332, -1)):
+        here, there = (np.array([time], "float32") for time in (here, there))
+        parts = []
+        for context, context_mask in features.values():
+            inputs = {"noisy_latents": latents, "timesteps": ops.convert_to_tensor(here)}
+            prediction = unet({**inputs, "context": context, "context_mask": context_mask})
+            parts.append(schedule.split(prediction, latents, here, "velocity"))
+        pred_latents, pred_noise = (
+            without + 4.0 * (of_prompt - without) for of_prompt, without in zip(*parts, strict=True)
+        )
+        latents = schedule.add_noise(pred_latents, pred_noise, there)
+    by_hand = arrays(to_uint8(model.autoencoder.decode(latents)))[0]
+    assert gap(pipeline.generate("a cat", "red", num_steps=3, guidance_scale=4.0, seed=6), by_hand) <= LEVELS
+
+
+def test_changed_weights_are_seen(pipeline):
+    """The compiled loop reads the weights of now, so that previews while training show its progress."""
+    trained = tiny_text_to_image()
+    before = trained.generate("a cat", seed=1)
+    randomize(trained.model.unet, seed=5)
+    after = trained.generate("a cat", seed=1)
+    assert gap(before, after) > LEVELS
+    assert gap(after, TextToImage(trained.model, num_steps=3, guidance_scale=2.0).generate("a cat", seed=1)) <= LEVELS
+
+
+def test_measured_latents_come_back_at_decoding(pipeline):
+    latents = normal(0, 1, 4, 4, 3)
+    model = tiny_latent_diffusion()
+    model.autoencoder.latent_mean.assign([1.0, -1.0, 0.5])
+    model.autoencoder.latent_std.assign([2.0, 0.5, 1.0])
+    scaled = latents * np.float32([2.0, 0.5, 1.0]) + np.float32([1.0, -1.0, 0.5])
+    np.testing.assert_allclose(
+        arrays(model.autoencoder.decode(latents)), arrays(model.autoencoder.decoder(scaled)), atol=1e-5
+    )

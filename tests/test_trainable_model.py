@@ -1,0 +1,171 @@
+import keras
+import numpy as np
+import pytest
+from harness import arrays, assert_close, normal
+from keras import ops
+
+from latentdiff.trainable_model import TrainableModel, WarmUp, default_optimizer
+
+DATA = normal(0, 12, 3)
+
+
+@keras.saving.register_keras_serializable(package="latentdiff_tests")
+class Noisy(TrainableModel):
+    """Learns to undo noise: two weights, and random numbers in each step, as the real models have."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(3)
+        self.dense.build((None, 3))
+        self.seed_generator = keras.random.SeedGenerator(5)
+        self.built = True
+
+    def call(self, x, training=False):
+        return self.dense(x + keras.random.normal(ops.shape(x), seed=self.seed_generator) if training else x)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return ops.mean(ops.square(x - y_pred))
+
+
+def make(momentum=0.9, **settings):
+    keras.utils.set_random_seed(1)
+    model = Noisy()
+    optimizer = keras.optimizers.AdamW(0.05, use_ema=True, ema_momentum=momentum, **settings)
+    model.compile(optimizer, **({"jit_compile": False} if keras.backend.backend() == "tensorflow" else {}))
+    return model
+
+
+def fit(model, epochs, **kwargs):
+    return model.fit(DATA, epochs=epochs, batch_size=4, shuffle=False, verbose=0, **kwargs)
+
+
+def raw_weights(model):
+    """The weights as they were before the end of `fit` averaged them."""
+    return model._before_average()
+
+
+# === Contract ===
+
+
+def test_compile_needs_no_argument():
+    model = Noisy()
+    model.compile()
+    assert isinstance(model.optimizer, keras.optimizers.AdamW)
+    assert model.optimizer.use_ema
+    before = model.get_weights()
+    assert np.isfinite(fit(model, 1).history["loss"]).all()
+    assert np.abs(before[0] - model.get_weights()[0]).max() > 0
+
+
+def test_warm_up():
+    rate = WarmUp(2e-4, 500)
+    np.testing.assert_allclose([float(rate(step)) for step in (0, 249, 499, 5000)], [4e-7, 1e-4, 2e-4, 2e-4], rtol=1e-5)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rate))
+    assert copy.get_config() == rate.get_config()
+    optimizer = default_optimizer(1e-3)
+    assert type(optimizer).from_config(optimizer.get_config()).get_config() == optimizer.get_config()
+
+
+# === Laws ===
+
+
+class Record(keras.callbacks.Callback):
+    """The raw weights at the end of each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.weights.append([arrays(variable.value).copy() for variable in self.model.trainable_variables])
+
+
+def test_after_fit_the_weights_are_their_moving_average():
+    model, record = make(), Record()
+    average = [arrays(variable.value).copy() for variable in model.trainable_variables]
+    model.fit(DATA, epochs=6, batch_size=len(DATA), verbose=0, callbacks=[record])  # one step an epoch
+    # Keras starts the average with the weights after the first step.
+    average = record.weights[0]
+    for weights in record.weights[1:]:
+        average = [0.9 * old + 0.1 * new for old, new in zip(average, weights, strict=True)]
+    assert_close([variable.value for variable in model.trainable_variables], average, 1e-5)
+    assert_close(raw_weights(model), record.weights[-1], 0.0)
+    assert np.abs(average[0] - record.weights[-1][0]).max() > 1e-3
+
+
+def test_two_fits_are_one_long_fit():
+    long, short = make(), make()
+    fit(long, 5)
+    for epochs in (2, 1, 2):
+        fit(short, epochs)
+    assert_close(raw_weights(short), raw_weights(long), 1e-6)
+    assert_close(short.get_weights(), long.get_weights(), 1e-6)
+
+
+def test_weights_that_were_changed_after_fit_are_kept():
+    model = make(momentum=0.5)
+    fit(model, 1)
+    for variable in model.trainable_variables:
+        variable.assign(np.full(variable.shape, 7.0))
+    fit(model, 1)
+    assert min(np.abs(value).min() for value in raw_weights(model)) > 6.0
+
+
+def test_error_in_fit_is_not_hidden():
+    model = make()
+
+    class Fail(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        fit(model, 1, callbacks=[Fail()])
+    fit(model, 1)  # and one can go on
+
+
+def test_seed_state_is_saved(tmp_path):
+    first, second = make(), make()
+    fit(first, 2)
+    state = arrays(first.seed_generator.state.value)
+    assert np.any(state != arrays(second.seed_generator.state.value))
+    first.save_weights(tmp_path / "model.weights.h5")
+    second.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(arrays(second.seed_generator.state.value), state)
+
+
+def callbacks(folder):
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    return [Record(), keras.callbacks.BackupAndRestore(folder), swap]
+
+
+def test_interrupted_run_resumes_where_it_was(tmp_path):
+    """Weights, average, optimizer and random numbers come back: a new model ends as if nothing had happened."""
+
+    class PowerCut(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise RuntimeError("power cut")
+
+    whole, cut, resumed = make(), make(), make()
+    before, after = callbacks(tmp_path / "whole"), callbacks(tmp_path / "cut")
+    fit(whole, 4, callbacks=before)
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(cut, 4, callbacks=[*callbacks(tmp_path / "cut"), PowerCut()])
+    assert len(fit(resumed, 4, callbacks=after).history["loss"]) == 2
+    raw, resumed_raw = before[0].weights[-1], after[0].weights[-1]
+    assert_close(resumed_raw, raw, 1e-6)
+    assert_close(resumed.get_weights(), whole.get_weights(), 1e-6)
+    assert np.abs(raw[0] - whole.get_weights()[0]).max() > 1e-3
+
+
+def test_saved_and_loaded_averages_go_on(tmp_path):
+    """`save_weights` after `fit` and `load_weights` into a new model keep the averaged weights and the average."""
+    model = make()
+    fit(model, 2)
+    model.save_weights(tmp_path / "model.weights.h5")
+    loaded = make()
+    loaded.optimizer.build(loaded.trainable_variables)
+    loaded.load_weights(tmp_path / "model.weights.h5")
+    assert_close(loaded.get_weights(), model.get_weights(), 0.0)
+    averages = loaded.optimizer._model_variables_moving_average
+    assert_close([average.value for average in averages], model.trainable_variables, 0.0)
