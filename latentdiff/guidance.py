@@ -8,7 +8,7 @@ class ClassifierFreeGuidance:
 
     Args:
         denoiser: a denoiser for a batch of twice the size: its first half holds the prompts, its second half the
-            negative (or empty) prompts of the same pictures. With `rescale` or `interval` its `noise_schedule` is asked.
+            negative (or empty) prompts of the same pictures. `rescale` and `interval` ask its `noise_schedule`.
         guidance_scale: float (batch,); 1.0 follows the prompt alone, larger values exaggerate it.
         rescale: in [0, 1], how far the contrast of the clean latents is brought back to what it is without guidance;
             large scales raise it, up to burnt colours. The paper recommends 0.7, and guides the prediction of a U-Net;
@@ -47,10 +47,12 @@ class ClassifierFreeGuidance:
             extra = ops.where(ops.logical_and(low < sigmas, sigmas <= high), extra, 0.0)
         pred_latents = latents + extra * (latents - latents_without)
         pred_noise = noise + extra * (noise - noise_without)
-        return self._rescaled(pred_latents, pred_noise, latents, timesteps) if self.rescale else (pred_latents, pred_noise)
+        return (
+            self._rescaled(pred_latents, pred_noise, latents, timesteps) if self.rescale else (pred_latents, pred_noise)
+        )
 
     def _rescaled(self, pred_latents, pred_noise, latents, timesteps):
-        """The guided latents with (in part) the standard deviation of the plain ones, and the noise that goes with it."""
+        """The guided latents with (in part) the standard deviation of the plain ones, and the noise that goes with."""
         contrast = ops.std(latents, axis=(1, 2, 3), keepdims=True)
         guided_contrast = ops.std(pred_latents, axis=(1, 2, 3), keepdims=True)
         factor = 1.0 + self.rescale * (contrast / ops.maximum(guided_contrast, 1e-6) - 1.0)

@@ -2,7 +2,8 @@
 
 The generators of the frameworks differ between backends and even between eager and compiled code. Here each number is
 a pure function of (seed, stream, index): an integer hash makes two uniform numbers of it, the Box-Muller transform
-turns them into a Gaussian one. All of it is 32-bit integer arithmetic and three elementary functions: every runtime has them.
+turns them into a Gaussian one. All of it is 32-bit integer arithmetic and three elementary functions: every runtime
+has them.
 """
 
 import math

@@ -111,7 +111,7 @@ class NoiseSchedule:
         return (ops.sin(signal), ops.sin(noise)) if self.preserves_variance else (signal, noise)
 
     def timesteps_of(self, sigmas):
-        """The timesteps, float32 (batch,), where noise rate / signal rate is `sigmas` (batch,): the inverse of `rates`."""
+        """The timesteps, float32 (batch,), where noise rate / signal rate is `sigmas` (batch,); undoes `rates`."""
         sigmas = ops.cast(sigmas, "float32")
         position = ops.arctan(sigmas) if self.preserves_variance else sigmas / (1.0 + sigmas)
         reached = self.noise_positions[None, 1:-1] <= position[:, None]  # (batch, T - 1); a search that LiteRT can do

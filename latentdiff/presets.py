@@ -1,11 +1,11 @@
 """Presets: a trained model in a folder, laid out as KerasHub lays out its own.
 
-    config.json           the LatentDiffusion model
-    task.json             how to use it: image size, sampler, steps, guidance
-    tokenizer.json, assets/tokenizer/   the tokenizer, written by KerasHub
-    metadata.json         versions and number of parameters
-    model.weights.h5      all weights; or, when sharded, pieces of this file and their list in model.weights.json
-    README.md             the model card, if there is one
+config.json           the LatentDiffusion model
+task.json             how to use it: image size, sampler, steps, guidance
+tokenizer.json, assets/tokenizer/   the tokenizer, written by KerasHub
+metadata.json         versions and number of parameters
+model.weights.h5      all weights; or, when sharded, pieces of this file and their list in model.weights.json
+README.md             the model card, if there is one
 """
 
 import datetime

@@ -93,7 +93,7 @@ class TrainableModel(keras.Model):
         store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state.value)
 
     def load_own_variables(self, store):
-        values = dict(store.items())
+        values = {key: store[key] for key in store.keys()}  # noqa: SIM118 (a store is no dict: it has no items)
         if "seed_state" in values:
             self.seed_generator.state.assign(np.array(values.pop("seed_state")))
         super().load_own_variables(values)

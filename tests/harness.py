@@ -11,24 +11,7 @@ from latentdiff import Autoencoder, LatentDiffusion, NoiseSchedule, TextEncoder,
 from latentdiff.compilation import compile_function
 
 GOLDEN = Path(__file__).parent / "golden"
-WORDS = [
-    "a",
-    "the",
-    "red",
-    "green",
-    "blue",
-    "apple",
-    "rocket",
-    "cat",
-    "smiling",
-    "flat",
-    "big",
-    "small",
-    "of",
-    "and",
-    "on",
-    "with",
-]
+WORDS = ["a", "the", "red", "green", "blue", "apple", "rocket", "cat", "smiling", "flat", "small", "and"]
 
 needs_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow")
 
@@ -57,6 +40,11 @@ def assert_close(first, second, tolerance=1e-5):
     assert len(first) == len(second)
     for one, other in zip(first, second, strict=True):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+def largest_change(before, after):
+    """The largest absolute difference between two lists of arrays."""
+    return max(np.abs(one - other).max() for one, other in zip(before, after, strict=True))
 
 
 def check_config(layer):

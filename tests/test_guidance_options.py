@@ -43,7 +43,7 @@ def test_rescaled_parts_still_make_up_the_noisy_latents():
 
 
 def test_rescale_does_nothing_without_guidance():
-    for received, expected in zip(guided(1.0, rescale=0.7), plain()):
+    for received, expected in zip(guided(1.0, rescale=0.7), plain(), strict=True):
         np.testing.assert_allclose(received, expected, rtol=1e-6)
 
 
@@ -52,16 +52,16 @@ def test_rescale_does_nothing_without_guidance():
 
 def test_rows_outside_the_interval_equal_plain():
     """Sigma is 0.05 in the first row, 1.4 in the second, infinite in the third."""
-    for received, all_guided, expected in zip(guided(interval=(0.2, 5.0)), guided(), plain()):
+    for received, all_guided, expected in zip(guided(interval=(0.2, 5.0)), guided(), plain(), strict=True):
         np.testing.assert_array_equal(received[[0, 2]], expected[[0, 2]])
         np.testing.assert_array_equal(received[1], all_guided[1])
         assert np.abs(received[1] - expected[1]).max() > 0.1
-    for received, all_guided in zip(guided(interval=(0.0, float("inf"))), guided()):
+    for received, all_guided in zip(guided(interval=(0.0, float("inf"))), guided(), strict=True):
         np.testing.assert_array_equal(received, all_guided)
 
 
 def test_both_options_at_once_leave_rows_outside_plain():
-    for received, expected in zip(guided(interval=(0.2, 5.0), rescale=0.7), plain()):
+    for received, expected in zip(guided(interval=(0.2, 5.0), rescale=0.7), plain(), strict=True):
         np.testing.assert_allclose(received[[0, 2]], expected[[0, 2]], rtol=1e-6, atol=1e-6)
 
 

@@ -151,7 +151,9 @@ class Batches(keras.utils.PyDataset):
         Item `index`: a dict of arrays (batch_size, ...) with the keys and dtypes of `arrays`.
     """
 
-    def __init__(self, arrays, batch_size, shuffle=True, seed=0, transform=None, drop_remainder=True, passes=1, **kwargs):
+    def __init__(
+        self, arrays, batch_size, shuffle=True, seed=0, transform=None, drop_remainder=True, passes=1, **kwargs
+    ):
         super().__init__(**kwargs)
         lengths = {key: len(array) for key, array in arrays.items()}
         if len(set(lengths.values())) != 1 or 0 in lengths.values():

@@ -1,14 +1,14 @@
 """Between the stages: encodes the pictures once, so that stage two trains on latents alone.
 
-    python -m training.encode_latents --config emoji_128 --data DATA --output runs/emoji
+python -m training.encode_latents --config emoji_128 --data DATA --output runs/emoji
 """
 
 import json
 
 import keras
-import latentdiff  # noqa: F401  (registers the layers that the file needs)
 import numpy as np
 
+import latentdiff  # noqa: F401  (registers the layers that the file needs)
 from training.data import load_pictures
 from training.latent_cache import cache_key
 from training.training_run import QUICK_LIMIT, parse

@@ -1,14 +1,14 @@
 """Stage one: trains the autoencoder on pictures, measures its latents and says how well it does.
 
-    python -m training.train_autoencoder --config emoji_128 --data DATA --metrics METRICS --output runs/emoji
+python -m training.train_autoencoder --config emoji_128 --data DATA --metrics METRICS --output runs/emoji
 """
 
 import numpy as np
+
 from latentdiff import Autoencoder, TextToImage
 from latentdiff.images import image_grid, save_png, to_uint8
 from latentdiff.losses import LPIPS
 from latentdiff.metrics import psnr
-
 from training.data import Batches, load_pictures, random_flip
 from training.training_run import QUICK_LIMIT, callbacks, optimizer, parse
 

@@ -1,14 +1,14 @@
 """Stage two: trains the U-Net on latents and captions, and writes a preset.
 
-    python -m training.train_latent_diffusion --config emoji_128 --text-encoder MINILM --output runs/emoji
+python -m training.train_latent_diffusion --config emoji_128 --text-encoder MINILM --output runs/emoji
 """
 
 import keras
 import keras_hub
 import numpy as np
+
 from latentdiff import LatentDiffusion, NoiseSchedule, TextEncoder, TextToImage, UNet
 from latentdiff.callbacks import Preview
-
 from training.data import Batches
 from training.latent_cache import load_latents
 from training.training_run import callbacks, optimizer, parse
@@ -23,15 +23,16 @@ if not (args.text_encoder or args.init):
 autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile=False)
 latents, captions, records = load_latents(args.output, config.split or "train", autoencoder)
 
+start = TextToImage.from_preset(args.init).model if args.init else None
 if args.text_encoder:
     backbone = keras_hub.models.Backbone.from_preset(args.text_encoder, dtype=config.dtype)
     tokenizer = keras_hub.models.Tokenizer.from_preset(args.text_encoder)
     text_encoder = TextEncoder(backbone, tokenizer, config.sequence_length)
 else:
-    text_encoder = TextToImage.from_preset(args.init).model.text_encoder
+    text_encoder = start.text_encoder
 unet = UNet(latents.shape[1:], text_encoder.context_dim, text_encoder.sequence_length, **config.unet)
-if args.init:
-    unet.set_weights(TextToImage.from_preset(args.init).model.unet.get_weights())
+if start:
+    unet.set_weights(start.unet.get_weights())
 model = LatentDiffusion(
     autoencoder,
     text_encoder,
@@ -86,7 +87,7 @@ model.fit(
     callbacks=callbacks(
         args.output / "latent_diffusion",
         batches,
-        Preview(pipeline, config.preview_prompts, args.output / "previews", every=max(1, epochs // 4)),
+        Preview(pipeline, config.preview_prompts, args.output / "previews", every=epochs),
     ),
 )
 pipeline.save_to_preset(args.output / "preset", float16=True, max_shard_bytes=15_500_000)

@@ -34,9 +34,7 @@ class Attention(keras.layers.Layer):
     def build(self, inputs_shape, context_shape=None):
         width = inputs_shape[-1]
         if width % self.num_heads:
-            raise ValueError(
-                f"`num_heads` must divide the width. Received: num_heads={self.num_heads}, width={width}"
-            )
+            raise ValueError(f"`num_heads` must divide the width. Received: num_heads={self.num_heads}, width={width}")
 
         def dense(name, shape, bias):
             layer = keras.layers.Dense(width, use_bias=bias, dtype=self.dtype_policy, name=name)

@@ -33,5 +33,7 @@ class DDIM(Sampler):
     def posterior_std(self, here, there):
         """Standard deviation of the noise of a step of DDPM: that of q(latents there | latents here, clean latents)."""
         shrink = here.signal_rates / there.signal_rates
-        added = ops.square(here.noise_rates) - ops.square(shrink * there.noise_rates)  # variance added from there to here
+        added = ops.square(here.noise_rates) - ops.square(
+            shrink * there.noise_rates
+        )  # variance added from there to here
         return (there.noise_rates / here.noise_rates) * ops.sqrt(ops.maximum(added, 0.0))

@@ -6,9 +6,9 @@ from latentdiff.samplers.ddim import DDIM
 class EulerAncestral(DDIM):
     """Euler's method to a level below the next one, then fresh noise up to it.
 
-    With sigma = noise rate / signal rate, the level below is sigma there^2 / sigma here, and the noise added has variance
-    sigma there^2 (1 - sigma there^2 / sigma here^2). That is the posterior of DDPM, or DDIM with eta = 1, written in sigma:
-    only the usual spacing differs.
+    With sigma = noise rate / signal rate, the level below is sigma there^2 / sigma here, and the noise added has
+    variance sigma there^2 (1 - sigma there^2 / sigma here^2). That is the posterior of DDPM, or DDIM with eta = 1,
+    written in sigma: only the usual spacing differs.
 
     Args:
         eta: share of the fresh noise, in [0, 1]; 0 is Euler.

@@ -37,7 +37,7 @@ def spread(spacing, index, num_steps, noise_schedule):
 
 
 def karras_sigmas(ahead, noise_schedule, rho=7.0):
-    """Noise levels whose rho-th root falls evenly from the largest of the schedule (`ahead` = 1) to the smallest (0)."""
+    """Noise levels whose rho-th root falls evenly from the largest of the schedule (`ahead` 1) to the smallest (0)."""
     signal_rates, noise_rates = noise_schedule.rates([0.0, noise_schedule.num_train_timesteps - 1.0])
     sigmas = ops.minimum(noise_rates / ops.maximum(signal_rates, 1e-6), MAX_SIGMA)
     low, high = ops.split(sigmas ** (1.0 / rho), 2)

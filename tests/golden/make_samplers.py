@@ -61,7 +61,7 @@ def trajectory(name, prediction_type, spacing, num_steps):
         seen = scheduler.scale_model_input(latents, timestep)
         prediction = torch.from_numpy(network(seen.numpy(), float(timesteps[index])).astype("float32"))
         extra = {"variance_noise": fresh} if name == "dpmpp_2m_sde" else {}
-        with mock.patch(f"{type(scheduler).__module__}.randn_tensor", lambda *args, **kwargs: fresh, create=True):
+        with mock.patch(f"{type(scheduler).__module__}.randn_tensor", mock.Mock(return_value=fresh), create=True):
             latents = scheduler.step(prediction, timestep, latents, **extra).prev_sample
         path.append((latents / scale(index + 1)).numpy())
     if name == "heun":  # two calls a step but the last

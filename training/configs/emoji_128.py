@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 
 def captions(record, caption, rng):
-    """Ways to ask for one picture: usually as it is labelled, sometimes by keywords, in another order, or without style.
+    """Ways to ask for one picture: mostly as it is labelled, else by keywords, in another order, or without style.
 
     Args:
         record: columns of the row, `label`, `style` and `keywords` are used.
