@@ -40,14 +40,15 @@ def run(sampler, schedule, num_steps, seeds=(3, 4, 5), denoiser=None):
 # === Gaussian latents ===
 
 
-@pytest.mark.parametrize("kind, spacing", [(kind, "trailing") for kind in SCHEDULES] + [("rectified_flow", "karras")])
+@pytest.mark.parametrize(
+    "kind, spacing", [("cosine", "trailing"), ("rectified_flow", "trailing"), ("zero_snr", "karras")]
+)
 @pytest.mark.parametrize("name", OF_DENOISERS)
 def test_mean_and_covariance(name, kind, spacing):
     # Stochastic samplers of first order leave out a share of the variance that falls with the number of steps.
     num_steps = 400 if name in ("ddpm", "euler_ancestral") else 100
     latents, _ = sampled(SAMPLERS[name](spacing=spacing), SCHEDULES[kind], num_steps)
-    # What schedules that keep some signal to the end start from is only nearly noise.
-    assert abs(latents.mean() - MEAN) < (0.08 if kind == "scaled_linear" else 0.035)
+    assert abs(latents.mean() - MEAN) < 0.035
     covariance = np.cov(latents.reshape(-1, 5).T)
     np.testing.assert_allclose(covariance, STD**2 * np.eye(5), atol=0.035)
 
@@ -111,12 +112,11 @@ def test_euler_is_ddim_and_ancestral_is_ddpm():
 @pytest.mark.parametrize("name", NEW)
 def test_row_does_not_depend_on_its_neighbours(name, spacing):
     sampler, steps, seeds = SAMPLERS[name](spacing=spacing), [1, 7, 4], [3, 4, 5]
-    for kind in ("cosine", "zero_snr"):
-        together = run(sampler, SCHEDULES[kind], steps, seeds)
-        assert np.isfinite(together).all()
-        for row in range(3):
-            alone = run(sampler, SCHEDULES[kind], steps[row : row + 1], seeds[row : row + 1])
-            assert_close(together[row : row + 1], alone, 1e-5)
+    together = run(sampler, SCHEDULES["zero_snr"], steps, seeds)
+    assert np.isfinite(together).all()
+    for row in range(3):
+        alone = run(sampler, SCHEDULES["zero_snr"], steps[row : row + 1], seeds[row : row + 1])
+        assert_close(together[row : row + 1], alone, 1e-5)
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)
