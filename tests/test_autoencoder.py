@@ -114,7 +114,8 @@ def test_posterior_samples_have_its_mean_and_deviation():
     model.measure_latents(IMAGES)
     mean = arrays(model.encode(IMAGES))
     log_variance = arrays(model.encoder(IMAGES / np.float32(127.5) - 1))[..., 3:]
-    draws = np.stack([arrays(model.encode(IMAGES, sample=True, seed=seed)) for seed in range(64)])
+    repeated = np.tile(IMAGES, (64, 1, 1, 1))
+    draws = arrays(model.encode(repeated, sample=True, seed=1)).reshape(64, *mean.shape)
     std = np.exp(0.5 * log_variance) / arrays(model.latent_std)
     scores = (draws - mean) / std
     assert abs(scores.mean()) < 5 / np.sqrt(scores.size)
@@ -156,8 +157,9 @@ def test_loss_is_the_sum_of_its_switched_on_parts(kl_weight, perceptual_weight):
 
 def test_fit_learns():
     model = tiny_autoencoder(kl_weight=1e-6)
-    compile_quietly(model, optimizer=keras.optimizers.Adam(1e-2))
-    losses = fit(model, batch_size=4, epochs=15)["loss"]
+    jit = {"jit_compile": False} if keras.backend.backend() == "tensorflow" else {}
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), **jit)
+    losses = fit(model, batch_size=4, epochs=40)["loss"]
     assert losses[-1] < 0.8 * losses[0]
 
 

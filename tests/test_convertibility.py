@@ -10,8 +10,8 @@ from harness import arrays, needs_tensorflow, normal, randomize, tiny_autoencode
 pytestmark = needs_tensorflow
 
 UNETS = {
-    "convolutional projection": {"attention_levels": (1,), "pool_context": True},
-    "linear projection": {"attention_levels": (0,), "pool_context": False, "linear_projection": True},
+    "convolutional projection": {"widths": (8, 16), "attention_levels": (1,), "pool_context": True},
+    "linear projection": {"widths": (8,), "pool_context": False, "linear_projection": True},
 }
 
 
@@ -74,7 +74,7 @@ def check(model, inputs, tmp_path):
 
 @pytest.mark.parametrize("name", UNETS)
 def test_unet(name, tmp_path):
-    unet = randomize(tiny_unet(widths=(8, 16), activation="gelu_tanh", **UNETS[name]))
+    unet = randomize(tiny_unet(activation="gelu_tanh", **UNETS[name]))
     inputs = {
         "noisy_latents": normal(0, 1, 4, 4, 3),
         "timesteps": np.array([640.0], "float32"),

@@ -101,7 +101,7 @@ def forms_of_data(model):
 
 def test_every_form_of_data_is_the_same_data():
     model = compile_quietly(tiny_latent_diffusion())
-    losses = {name: model.evaluate(data, batch_size=2, verbose=0) for name, data in forms_of_data(model).items()}
+    losses = {name: model.evaluate(data, batch_size=4, verbose=0) for name, data in forms_of_data(model).items()}
     assert losses["images, captions"] > 0.1
     np.testing.assert_allclose(list(losses.values()), losses["images, captions"], rtol=1e-4)
 
@@ -247,6 +247,7 @@ def test_fit_compiled():
     assert largest_change(changed[0], tiny_latent_diffusion().unet.get_weights()) > 0
 
 
+@pytest.mark.slow
 def test_it_learns_one_picture():
     model = randomize(tiny_latent_diffusion(context_dropout=0.0), scale=0.1)
     jit = {"jit_compile": False} if keras.backend.backend() == "tensorflow" else {}

@@ -54,6 +54,7 @@ def make_t5(length):
         sentence_iterator=iter(WORDS * 20),
         model_writer=proto,
         vocab_size=30,
+        hard_vocab_limit=False,
         pad_id=0,
         eos_id=1,
         unk_id=2,
