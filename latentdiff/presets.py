@@ -35,13 +35,13 @@ def load_preset(preset, **kwargs):
     from latentdiff import TextToImage  # and with it all classes that a config may name
 
     folder = preset_folder(preset)
+    settings = _read_json(folder / TASK_FILE)
     model = keras.saving.deserialize_keras_object(_read_json(folder / CONFIG_FILE))
     try:
         model.text_encoder.tokenizer.load_assets(str(folder / TOKENIZER_FOLDER))
     except OSError as error:
         raise ValueError(f"The preset is incomplete: {folder / TOKENIZER_FOLDER} can't be read ({error}).") from error
     preset_weights.load(model, folder)
-    settings = _read_json(folder / TASK_FILE)
     return TextToImage(model, **{**settings, **kwargs})
 
 

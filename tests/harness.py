@@ -192,7 +192,7 @@ def tiny_text_to_image(**settings):
     return TextToImage(tiny_latent_diffusion(**settings), num_steps=3, guidance_scale=2.0)
 
 
-def preset_answers(pipeline):
+def part_answers(pipeline):
     """What each part of a tiny preset says to fixed inputs, by name."""
     model = pipeline.model
     context, context_mask = model.text_encoder.encode(["a red apple", "zebra"])
@@ -203,5 +203,8 @@ def preset_answers(pipeline):
         "prediction": model.unet({**inputs, "context": context, "context_mask": context_mask}),
         "latents": model.autoencoder.encode(np.tanh(normal(1, 2, 8, 8, 3))),
         "decoded": model.autoencoder.decode(normal(2, 2, 4, 4, 3)),
-        "pictures": pipeline.generate(["a red apple", "zebra"], seed=7),
     }
+
+
+def preset_pictures(pipeline):
+    return pipeline.generate(["a red apple", "zebra"], seed=7)

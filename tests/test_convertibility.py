@@ -9,10 +9,10 @@ from harness import arrays, needs_tensorflow, normal, randomize, tiny_autoencode
 
 pytestmark = needs_tensorflow
 
-UNETS = {
-    "convolutional projection": {"widths": (8, 16), "attention_levels": (1,), "pool_context": True},
-    "linear projection": {"widths": (8,), "pool_context": False, "linear_projection": True},
-}
+UNETS = [
+    pytest.param({"widths": (8, 16), "pool_context": True}, id="convolutional projection"),
+    pytest.param({"pool_context": False, "linear_projection": True}, id="linear projection", marks=pytest.mark.slow),
+]
 
 
 def convert(model, inputs, folder):
@@ -72,9 +72,9 @@ def check(model, inputs, tmp_path):
     np.testing.assert_allclose(answer, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", UNETS)
-def test_unet(name, tmp_path):
-    unet = randomize(tiny_unet(activation="gelu_tanh", **UNETS[name]))
+@pytest.mark.parametrize("settings", UNETS)
+def test_unet(settings, tmp_path):
+    unet = randomize(tiny_unet(activation="gelu_tanh", **settings))
     inputs = {
         "noisy_latents": normal(0, 1, 4, 4, 3),
         "timesteps": np.array([640.0], "float32"),

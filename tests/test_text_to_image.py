@@ -3,12 +3,12 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from harness import arrays, normal, randomize, tiny_latent_diffusion, tiny_text_encoder, tiny_text_to_image, tiny_unet
+from harness import arrays, randomize, tiny_latent_diffusion, tiny_text_encoder, tiny_text_to_image, tiny_unet
 from keras import ops
 
 from latentdiff import TextToImage, noise
 from latentdiff.images import to_uint8
-from latentdiff.samplers import DDIM, DDPM
+from latentdiff.samplers import DDIM
 
 LEVELS = 2  # of 255: what two ways to the same float32 picture may differ by
 
@@ -41,8 +41,9 @@ def test_several_pictures_a_prompt_take_successive_seeds(pipeline):
 
 
 def test_no_seed_is_a_fresh_one(pipeline):
-    assert gap(*(pipeline.generate("a cat") for _ in range(2))) > LEVELS
-    assert gap(*pipeline.generate(["a cat", "a cat"])) > LEVELS
+    first, again = (pipeline.generate(["a cat", "a cat"]) for _ in range(2))
+    assert gap(*first) > LEVELS
+    assert gap(first, again) > LEVELS
 
 
 def test_each_setting_matters(pipeline):
@@ -63,10 +64,9 @@ def test_defaults_are_those_of_the_pipeline(pipeline):
     np.testing.assert_array_equal(pipeline.generate("a cat", seed=1), pipeline.generate("a cat", seed=1, **explicit))
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", {"name": "ddim", "eta": 1.0}, DDPM()])
-def test_every_way_to_name_a_sampler(pipeline, sampler):
+def test_a_sampler_with_its_own_settings(pipeline):
     np.testing.assert_array_equal(
-        pipeline.generate("a cat", seed=1, sampler=sampler), pipeline.generate("a cat", seed=1, sampler=DDIM(1.0))
+        pipeline.generate("a cat", seed=1, sampler=DDIM(1.0)), pipeline.generate("a cat", seed=1, sampler="ddpm")
     )
 
 
@@ -196,15 +196,3 @@ def test_changed_weights_are_seen(pipeline):
     randomize(trained.model.unet, seed=5)
     after = trained.generate("a cat", seed=1)
     assert gap(before, after) > LEVELS
-    assert gap(after, TextToImage(trained.model, num_steps=3, guidance_scale=2.0).generate("a cat", seed=1)) <= LEVELS
-
-
-def test_measured_latents_come_back_at_decoding(pipeline):
-    latents = normal(0, 1, 4, 4, 3)
-    model = tiny_latent_diffusion()
-    model.autoencoder.latent_mean.assign([1.0, -1.0, 0.5])
-    model.autoencoder.latent_std.assign([2.0, 0.5, 1.0])
-    scaled = latents * np.float32([2.0, 0.5, 1.0]) + np.float32([1.0, -1.0, 0.5])
-    np.testing.assert_allclose(
-        arrays(model.autoencoder.decode(latents)), arrays(model.autoencoder.decoder(scaled)), atol=1e-5
-    )

@@ -32,6 +32,12 @@ def inputs(batch=2, size=(4, 4), tokens=5, mask=None):
     }
 
 
+@pytest.fixture(scope="module")
+def pooled():
+    """A model for tests that leave it as it is."""
+    return randomize(small(pool_context=True))
+
+
 # === Contract ===
 
 
@@ -51,9 +57,8 @@ def test_bfloat16():
     assert keras.backend.standardize_dtype(small("mixed_bfloat16")(inputs()).dtype) == "float32"
 
 
-def test_compiled_equals_eager():
-    unet = randomize(small(pool_context=True))
-    check_compiled(unet, unet, inputs())
+def test_compiled_equals_eager(pooled):
+    check_compiled(pooled, pooled, inputs())
 
 
 def test_any_size():
@@ -91,9 +96,8 @@ def test_fresh_network_predicts_zero():
     np.testing.assert_array_equal(arrays(small()(inputs())), 0.0)
 
 
-@pytest.mark.parametrize("pool_context", [False, True])
-def test_hidden_keys_never_matter(pool_context):
-    unet = randomize(small(pool_context=pool_context))
+def test_hidden_keys_never_matter(pooled):
+    unet = pooled
     mask = np.array([[True, True, False, False, False], [True] * 5])
     first, second = inputs(mask=mask), inputs(mask=mask)
     second["context"][0, 2:] = 1e4 * normal(9, 3, 6)
@@ -106,19 +110,18 @@ def test_hidden_keys_never_matter(pool_context):
     assert_close(unet(shorter), unet(first)[:1], 1e-5)
 
 
-def test_rows_do_not_meet():
-    unet = randomize(small(pool_context=True))
+def test_rows_do_not_meet(pooled):
     batch = inputs(3)
     alone = {name: values[1:2] for name, values in batch.items()}
-    assert_close(unet(batch)[1:2], unet(alone), 1e-5)
+    assert_close(pooled(batch)[1:2], pooled(alone), 1e-5)
 
 
-def test_each_input_matters():
-    unet = randomize(small())
+def test_each_input_matters(pooled):
+    before = arrays(pooled(inputs()))
     for name in ("noisy_latents", "timesteps", "context"):
         changed = inputs()
         changed[name] = changed[name] + 1.0
-        assert np.abs(arrays(unet(changed)) - arrays(unet(inputs()))).max() > 1e-3
+        assert np.abs(arrays(pooled(changed)) - before).max() > 1e-3
 
 
 # === Golden ===

@@ -14,7 +14,7 @@ sys.path += [str(FOLDER.parent), str(FOLDER.parents[1])]
 
 
 def main():
-    from harness import arrays, normal, preset_answers, tiny_text_to_image
+    from harness import arrays, normal, part_answers, preset_pictures, tiny_text_to_image
 
     if keras.backend.backend() != "jax":
         raise SystemExit("KERAS_BACKEND must be jax.")
@@ -24,7 +24,8 @@ def main():
     data = {"latents": normal(0, 16, 4, 4, 3), "captions": ["a red apple", "a cat"] * 8}
     pipeline.model.fit(data, epochs=5, batch_size=8, verbose=0)
     pipeline.save_to_preset(FOLDER / "jax_preset")
-    np.savez_compressed(FOLDER / "jax_preset.npz", **arrays(preset_answers(pipeline)))
+    answers = arrays(part_answers(pipeline))
+    np.savez_compressed(FOLDER / "jax_preset.npz", **answers, pictures=preset_pictures(pipeline))
 
 
 if __name__ == "__main__":

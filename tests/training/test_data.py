@@ -316,7 +316,7 @@ def test_batches_are_quick(tmp_path):
         batch = batches[index]
         times.append(time.perf_counter() - start)
     assert type(batch["latents"]) is np.ndarray
-    assert np.median(times) < 2e-3  # 0.2 ms on a free core
+    assert min(times) < 2e-3  # 0.2 ms on a free core; the best of many, since a busy neighbour only adds
 
 
 class Recorder(keras.Model):
