@@ -86,12 +86,7 @@ def _add_generate(commands):
     add("--preset", default=DEFAULT_PRESET, metavar="NAME_OR_FOLDER", help=_PRESET_HELP)
     add("--num-images", type=Number(int, 1), default=1, metavar="N", help="pictures a prompt (default: 1)")
     add("--num-steps", type=SETTINGS["num_steps"], metavar="N", help="sampling steps (default: the preset's)")
-    add(
-        "--guidance-scale",
-        type=SETTINGS["guidance_scale"],
-        metavar="X",
-        help="how strictly to follow the prompt, at least 1 (default: the preset's)",
-    )
+    _add_guidance(add)
     add("--negative-prompt", default="", metavar="P", help="what the pictures should not show")
     add("--sampler", choices=SAMPLER_NAMES, help="default: the preset's")
     add(
@@ -104,6 +99,28 @@ def _add_generate(commands):
     add("--grid", action="store_true", help="also write grid.png, a picture of all pictures")
     add("--trajectory", type=_path, metavar="FILE.gif", help="also write how the first picture comes out of static")
     command.set_defaults(run=generate.run)
+
+
+def _add_guidance(add):
+    add(
+        "--guidance-scale",
+        type=SETTINGS["guidance_scale"],
+        metavar="X",
+        help="how strictly to follow the prompt, at least 1 (default: the preset's)",
+    )
+    add(
+        "--guidance-rescale",
+        type=Number(float, 0, 1),
+        metavar="X",
+        help="how far the contrast that guidance adds is taken back, 0 to 1 (default: the preset's)",
+    )
+    add(
+        "--guidance-interval",
+        type=Number(float, 0),
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="noise levels between which guidance works, 0 inf for all (default: the preset's)",
+    )
 
 
 def _path(text):

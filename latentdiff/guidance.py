@@ -27,10 +27,7 @@ class ClassifierFreeGuidance:
     """
 
     def __init__(self, denoiser, guidance_scale, rescale=0.0, interval=None):
-        if not 0.0 <= rescale <= 1.0:
-            raise ValueError(f"`rescale` must lie in [0, 1]. Received: rescale={rescale}")
-        if interval is not None and not (len(interval) == 2 and 0.0 <= interval[0] < interval[1]):
-            raise ValueError(f"`interval` must be (low, high) with 0 <= low < high. Received: interval={interval}")
+        check_guidance(rescale, interval)
         self.denoiser = denoiser
         self.guidance_scale = ops.reshape(guidance_scale, (-1, 1, 1, 1))
         self.rescale = rescale
@@ -63,3 +60,13 @@ class ClassifierFreeGuidance:
 
     def _rates(self, timesteps):
         return (ops.reshape(rates, (-1, 1, 1, 1)) for rates in self.denoiser.noise_schedule.rates(timesteps))
+
+
+def check_guidance(rescale, interval, prefix=""):
+    """Raises ValueError for `rescale` outside [0, 1], or an `interval` that is neither None nor 0 <= low < high."""
+    if not 0.0 <= rescale <= 1.0:
+        raise ValueError(f"`{prefix}rescale` must lie in [0, 1]. Received: {prefix}rescale={rescale}")
+    if interval is not None and not (len(interval) == 2 and 0.0 <= interval[0] < interval[1]):
+        raise ValueError(
+            f"`{prefix}interval` must be (low, high) with 0 <= low < high. Received: {prefix}interval={interval}"
+        )

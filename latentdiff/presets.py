@@ -19,6 +19,7 @@ from latentdiff.preset_folder import CONFIG_FILE, preset_folder
 from latentdiff.version import __version__
 
 TASK_FILE = "task.json"
+SETTINGS = ("image_size", "sampler", "num_steps", "guidance_scale", "guidance_rescale", "guidance_interval")
 TOKENIZER_FOLDER = "assets/tokenizer"
 
 
@@ -66,8 +67,7 @@ def save_preset(text_to_image, folder, float16=False, max_shard_bytes=None):
     folder.mkdir(parents=True, exist_ok=True)
     model = text_to_image.model
     _write_json(folder / CONFIG_FILE, _without_training(keras.saving.serialize_keras_object(model)))
-    settings = {name: getattr(text_to_image, name) for name in ("image_size", "sampler", "num_steps", "guidance_scale")}
-    _write_json(folder / TASK_FILE, settings)
+    _write_json(folder / TASK_FILE, {name: getattr(text_to_image, name) for name in SETTINGS})
     model.text_encoder.tokenizer.save_to_preset(str(folder))
     _write_json(folder / "metadata.json", _metadata(model))
     preset_weights.save(model, folder, float16, max_shard_bytes)

@@ -10,7 +10,7 @@ from keras import ops
 from latentdiff import images, noise, samplers
 from latentdiff.compilation import compile_function
 from latentdiff.denoiser import Denoiser
-from latentdiff.guidance import ClassifierFreeGuidance
+from latentdiff.guidance import ClassifierFreeGuidance, check_guidance
 
 
 class TextToImage:
@@ -20,13 +20,22 @@ class TextToImage:
         model: the `LatentDiffusion` model.
         image_size: (height, width) of the pictures; default: what the U-Net was built for.
         sampler: name or `Sampler`, the default of `generate`.
-        num_steps, guidance_scale: defaults of `generate`.
+        num_steps, guidance_scale, guidance_rescale, guidance_interval: defaults of `generate`.
 
     Raises:
         ValueError: no `image_size` while the U-Net takes any, or one that the autoencoder can't make.
     """
 
-    def __init__(self, model, image_size=None, sampler="ddim", num_steps=50, guidance_scale=4.0):
+    def __init__(
+        self,
+        model,
+        image_size=None,
+        sampler="ddim",
+        num_steps=50,
+        guidance_scale=4.0,
+        guidance_rescale=0.0,
+        guidance_interval=None,
+    ):
         self.model = model
         downsampling = model.autoencoder.downsampling
         if image_size is None:
@@ -40,6 +49,9 @@ class TextToImage:
         self.sampler = sampler
         self.num_steps = num_steps
         self.guidance_scale = guidance_scale
+        check_guidance(guidance_rescale, guidance_interval, "guidance_")
+        self.guidance_rescale = guidance_rescale
+        self.guidance_interval = guidance_interval
         self._encode_text = compile_function(self.encode_text, model)
         self._decode = compile_function(lambda latents: images.to_uint8(model.autoencoder.decode(latents)), model)
         self._loops = {}
@@ -69,6 +81,8 @@ class TextToImage:
         negative_prompts=None,
         num_steps=None,
         guidance_scale=None,
+        guidance_rescale=None,
+        guidance_interval=None,
         seed=None,
         sampler=None,
         num_images=1,
@@ -84,6 +98,9 @@ class TextToImage:
             negative_prompts: what to steer away from: str for all, list of one for each prompt, or None.
             num_steps: int >= 1, or one for each prompt. More steps are slower and more exact.
             guidance_scale: float >= 1, or one for each prompt. 1 follows the prompt loosely, larger values strictly.
+            guidance_rescale: float in [0, 1], how far the contrast that guidance adds is taken back.
+            guidance_interval: (low, high), the noise levels (noise rate / signal rate) between which guidance works;
+                (0, inf) for all. Both are explained in `ClassifierFreeGuidance`.
             seed: int in [0, 2**31 - 1], or one for each prompt: the static that the pictures are made from. Prompts
                 with the same seed share it. None takes a fresh one for each picture.
             sampler: name or `Sampler`.
@@ -101,13 +118,14 @@ class TextToImage:
         """
         single = isinstance(prompts, str) and num_images == 1
         settings = self.settings(prompts, negative_prompts, num_steps, guidance_scale, seed, num_images)
+        guidance = self._guidance(guidance_rescale, guidance_interval)
         sampler = self.sampler if sampler is None else sampler
         if operator.index(batch_size) < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
         pictures = []
         for start in range(0, len(settings["seeds"]), batch_size):
             batch = {name: values[start : start + batch_size] for name, values in settings.items()}
-            latents = self._sample(sampler, callback, **batch)
+            latents = self._sample(sampler, guidance, callback, **batch)
             pictures.append(ops.convert_to_numpy(self._decode(latents)))
         pictures = np.concatenate(pictures)
         return pictures[0] if single else pictures
@@ -144,13 +162,25 @@ class TextToImage:
         """int32 (batch, tokens) -> context float32 (batch, tokens, dim), context_mask bool (batch, tokens)."""
         return self.model.text_encoder(token_ids), self.model.text_encoder.mask(token_ids)
 
-    def denoiser(self, context, context_mask, guidance_scale=None):
-        """A denoiser for text features; with `guidance_scale`, those of the negative prompts follow in the batch."""
+    def denoiser(self, context, context_mask, guidance_scale=None, guidance_rescale=None, guidance_interval=None):
+        """A denoiser for text features; with `guidance_scale`, those of the negative prompts follow in the batch.
+
+        `guidance_rescale` and `guidance_interval` are by default those of the pipeline.
+        """
         model = self.model
         denoiser = Denoiser(model.unet, model.noise_schedule, model.prediction_type, context, context_mask)
-        return denoiser if guidance_scale is None else ClassifierFreeGuidance(denoiser, guidance_scale)
+        if guidance_scale is None:
+            return denoiser
+        return ClassifierFreeGuidance(denoiser, guidance_scale, *self._guidance(guidance_rescale, guidance_interval))
 
-    def _sample(self, sampler, callback, prompts, negative_prompts, num_steps, guidance_scale, seeds):
+    def _guidance(self, rescale, interval):
+        """The checked (rescale, interval) of guidance, with the defaults of the pipeline."""
+        rescale = self.guidance_rescale if rescale is None else rescale
+        interval = self.guidance_interval if interval is None else interval
+        check_guidance(rescale, interval, "guidance_")
+        return float(rescale), None if interval is None else tuple(map(float, interval))
+
+    def _sample(self, sampler, guidance, callback, prompts, negative_prompts, num_steps, guidance_scale, seeds):
         """Latents of one batch."""
         guided = bool(np.any(guidance_scale != 1.0))
         texts = prompts + negative_prompts if guided else prompts
@@ -158,7 +188,7 @@ class TextToImage:
         num_steps, seeds = num_steps.astype("int32"), seeds.astype("int32")
         inputs = (context, context_mask, guidance_scale.astype("float32"), num_steps, seeds)
         noisy_latents = noise.normal(seeds, self.latent_shape)
-        sampler, whole_loop, one_step = self._compiled(sampler, guided)
+        sampler, whole_loop, one_step = self._compiled(sampler, guidance if guided else None)
         if callback is None:
             return whole_loop(noisy_latents, *inputs)
         latents, state = noisy_latents, sampler.init_state(noisy_latents)
@@ -167,23 +197,28 @@ class TextToImage:
             callback(step + 1, int(num_steps.max()), lambda x=latents: ops.convert_to_numpy(self._decode(x)))
         return latents
 
-    def _compiled(self, sampler, guided):
+    def _compiled(self, sampler, guidance):
         """A sampler, its compiled loop and its compiled single step, kept for the next call."""
-        key = (str(sampler), guided) if isinstance(sampler, (str, dict)) else (sampler, guided)
+        key = (str(sampler) if isinstance(sampler, (str, dict)) else sampler, guidance)
         if key not in self._loops:
-            self._loops[key] = self._compile(samplers.get(sampler), guided)
+            self._loops[key] = self._compile(samplers.get(sampler), guidance)
         return self._loops[key]
 
-    def _compile(self, sampler, guided):
+    def _compile(self, sampler, guidance):
         schedule = self.model.noise_schedule
 
+        def denoiser(context, context_mask, guidance_scale):
+            if guidance is None:
+                return self.denoiser(context, context_mask)
+            return self.denoiser(context, context_mask, guidance_scale, *guidance)
+
         def whole_loop(noisy_latents, context, context_mask, guidance_scale, num_steps, seeds):
-            denoiser = self.denoiser(context, context_mask, guidance_scale if guided else None)
-            return sampler.sample(denoiser, schedule, noisy_latents, num_steps, seeds)
+            guided = denoiser(context, context_mask, guidance_scale)
+            return sampler.sample(guided, schedule, noisy_latents, num_steps, seeds)
 
         def one_step(noisy_latents, state, step, context, context_mask, guidance_scale, num_steps, seeds):
-            denoiser = self.denoiser(context, context_mask, guidance_scale if guided else None)
-            return sampler.advance(denoiser, schedule, noisy_latents, state, step, num_steps, seeds)
+            guided = denoiser(context, context_mask, guidance_scale)
+            return sampler.advance(guided, schedule, noisy_latents, state, step, num_steps, seeds)
 
         return sampler, compile_function(whole_loop, self.model), compile_function(one_step, self.model)
 

@@ -180,6 +180,16 @@ def test_all_options_reach_the_picture(run, pipeline, tmp_path):
     np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "new/folder/cat.png")), expected)
 
 
+def test_limits_of_guidance_are_told_where_there_are_any(run, pipeline, tmp_path):
+    limits = ["--guidance-rescale", 0.7, "--guidance-interval", 0.5, "2"]
+    assert run("a cat", *limits, "--seed", 3, "--output", "out")[0] == 0
+    (record,) = manifest(tmp_path / "out")
+    assert record["guidance_rescale"] == 0.7 and record["guidance_interval"] == [0.5, 2.0]
+    limits = {"guidance_rescale": 0.7, "guidance_interval": (0.5, 2.0)}
+    expected = pipeline.generate("a cat", seed=3, **limits, callback=lambda *step: None)
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "out" / record["file"])), expected)
+
+
 def test_several_pictures_are_a_folder_with_a_manifest(run, preset, tmp_path):
     command = ["a red apple", "a smiling cat", "--num-images", 2, "--seed", 7, "--output", "out"]
     code, out, _ = run(*command)
@@ -318,6 +328,9 @@ def test_progress_bar(run, monkeypatch):
         (["a", "--seed", "-1"], ["--seed", "'-1'"]),
         (["a", "--seed", "2147483648"], ["--seed", "2147483647"]),
         (["a", "--seed", "2147483647", "--num-images", "2"], ["--num-images 2", "2147483647"]),
+        (["a", "--guidance-rescale", "2"], ["--guidance-rescale", "'2'"]),
+        (["a", "--guidance-interval", "3", "1"], ["--guidance-interval", "LOW < HIGH", "[3.0, 1.0]"]),
+        (["a", "--guidance-interval", "3"], ["--guidance-interval"]),
         (["a", "--sampler", "magic"], ["--sampler", "magic", "ddim"]),
         (["a", "--preset", "no-such-preset"], ["no-such-preset", "saved_models"]),
         (["a", "--trajectory", "cat.png"], ["--trajectory", ".gif", "cat.png"]),

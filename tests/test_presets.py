@@ -35,18 +35,28 @@ def test_save_and_load(tmp_path):
     settings = {"prediction_type": "noise", "min_snr_gamma": None, "context_dropout": 0.25}
     pipeline = tiny_text_to_image(**settings)
     pipeline.sampler = {"name": "ddim", "eta": 0.5}
+    pipeline.guidance_rescale, pipeline.guidance_interval = 0.7, [0.5, 3.0]
     before = arrays(part_answers(pipeline))
     pipeline.save_to_preset(tmp_path / "new" / "tiny")
     loaded = TextToImage.from_preset(str(tmp_path / "new" / "tiny"))
     assert_close(part_answers(loaded), before, 1e-6)
     assert loaded.model.get_config() == pipeline.model.get_config()
-    for name in ("image_size", "sampler", "num_steps", "guidance_scale"):
+    for name in presets.SETTINGS:
         assert getattr(loaded, name) == getattr(pipeline, name)
 
 
 def test_settings_can_be_replaced():
     loaded = TextToImage.from_preset(PRESET, num_steps=9, sampler="ddpm")
     assert (loaded.num_steps, loaded.sampler, loaded.guidance_scale) == (9, "ddpm", 2.0)
+
+
+def test_a_preset_from_before_a_setting_was_there(folder):
+    settings = json.loads((folder / "task.json").read_text())
+    for name in ("guidance_rescale", "guidance_interval"):
+        settings.pop(name, None)
+    (folder / "task.json").write_text(json.dumps(settings))
+    loaded = TextToImage.from_preset(folder)
+    assert (loaded.guidance_rescale, loaded.guidance_interval) == (0.0, None)
 
 
 def test_a_sampler_that_json_can_not_hold(tmp_path):

@@ -55,12 +55,14 @@ def test_each_setting_matters(pipeline):
         {"guidance_scale": 5.0},
         {"seed": 2},
         {"sampler": "ddpm"},
+        {"guidance_rescale": 1.0, "guidance_interval": (0.5, 2.0)},
     ):
         assert gap(pipeline.generate(**{"prompts": "a cat", "seed": 1, **changes}), plain) > LEVELS, changes
 
 
 def test_defaults_are_those_of_the_pipeline(pipeline):
     explicit = {"num_steps": 3, "guidance_scale": 2.0, "sampler": "ddim", "negative_prompts": ""}
+    explicit |= {"guidance_rescale": 0.0, "guidance_interval": (0.0, float("inf"))}
     np.testing.assert_array_equal(pipeline.generate("a cat", seed=1), pipeline.generate("a cat", seed=1, **explicit))
 
 
@@ -110,6 +112,8 @@ def test_any_size():
         ({"seed": noise.MAX_SEED, "num_images": 2}, "`seed` must lie in"),
         ({"num_images": 0}, "`num_images` must be at least 1"),
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
+        ({"guidance_rescale": 1.5}, r"`guidance_rescale` must lie in \[0, 1\]. Received: guidance_rescale=1.5"),
+        ({"guidance_interval": (3, 1)}, r"`guidance_interval` must be \(low, high\).*Received"),
         ({"sampler": "euler_typo"}, "`sampler` must be one of"),
     ],
 )
@@ -156,6 +160,22 @@ def test_guidance_1_is_the_prompt_alone(pipeline):
     plain = pipeline.generate("a cat", seed=1, guidance_scale=1.0)
     np.testing.assert_array_equal(pipeline.generate("a cat", "red", seed=1, guidance_scale=1.0), plain)
     assert gap(pipeline.generate(["a cat", "red"], seed=1, guidance_scale=[1.0, 5.0])[0], plain) <= LEVELS
+
+
+def test_guidance_options_of_the_pipeline():
+    """What a preset says holds for `generate` and for the denoiser that is exported; a call may say otherwise."""
+    options = {"guidance_rescale": 0.7, "guidance_interval": [0.5, 2.0]}
+    plain = tiny_text_to_image()
+    pipeline = TextToImage(plain.model, num_steps=3, guidance_scale=2.0, **options)
+    picture = pipeline.generate("a cat", seed=1)
+    np.testing.assert_array_equal(picture, plain.generate("a cat", seed=1, **options))
+    off = {"guidance_rescale": 0.0, "guidance_interval": (0.0, float("inf"))}
+    np.testing.assert_array_equal(pipeline.generate("a cat", seed=1, **off), plain.generate("a cat", seed=1))
+    context, context_mask = plain.model.text_encoder.encode(["a cat", ""])
+    denoiser = pipeline.denoiser(context, context_mask, np.array([2.0], "float32"))
+    assert (denoiser.rescale, denoiser.interval) == (0.7, (0.5, 2.0))
+    with pytest.raises(ValueError, match="`guidance_rescale` must lie"):
+        TextToImage(plain.model, guidance_rescale=-0.1)
 
 
 def test_padding_is_silent(pipeline):

@@ -36,7 +36,7 @@ def run(args):
         bar.start(sum(_num_steps(batch) for batch in _batches(records)))
         for index, batch in enumerate(_batches(records)):
             frames = _Trajectory(pipeline, batch) if args.trajectory and index == 0 else None
-            pictures = _generate(pipeline, batch, args.sampler, bar, frames)
+            pictures = _generate(pipeline, batch, args, bar, frames)
             for picture, record in zip(pictures, batch, strict=True):
                 _report(bar, output.add(picture, record))
             if frames:
@@ -52,6 +52,8 @@ def _check(args):
         if args.trajectory.suffix.lower() != ".gif":
             raise UsageError(f"--trajectory must end in .gif. Received: {args.trajectory}")
         check_writable(args.trajectory)
+    if args.guidance_interval and not args.guidance_interval[0] < args.guidance_interval[1]:
+        raise UsageError(f"--guidance-interval must be LOW HIGH with LOW < HIGH. Received: {args.guidance_interval}")
     try:
         preset_folder(args.preset)
     except ValueError as error:
@@ -99,12 +101,19 @@ def _records(pipeline, requests, args):
         record = {**request, "sampler": sampler, "preset": args.preset}
         for name in ("num_steps", "guidance_scale"):
             record[name] = getattr(pipeline, name) if record[name] is None else record[name]
+        record |= {name: value for name, value in _guidance(pipeline, args).items() if value}
         records.append(record)
     try:
         pipeline.settings(**_arguments(records))
     except ValueError as error:
         raise UsageError(error) from error
     return records
+
+
+def _guidance(pipeline, args):
+    """How guidance is limited, for all pictures alike."""
+    given = {name: getattr(args, name) for name in ("guidance_rescale", "guidance_interval")}
+    return {name: getattr(pipeline, name) if value is None else value for name, value in given.items()}
 
 
 def _arguments(records):
@@ -114,13 +123,14 @@ def _arguments(records):
     return {argument: [record[name] for record in records] for argument, name in names.items()}
 
 
-def _generate(pipeline, batch, sampler, bar, frames):
+def _generate(pipeline, batch, args, bar, frames):
     def callback(step, num_steps, decode):
         bar.advance()
         if frames:
             frames.add(step, num_steps, decode)
 
-    return pipeline.generate(**_arguments(batch), sampler=sampler, batch_size=len(batch), callback=callback)
+    options = {"sampler": args.sampler, **_guidance(pipeline, args)}
+    return pipeline.generate(**_arguments(batch), **options, batch_size=len(batch), callback=callback)
 
 
 class _Trajectory:
