@@ -50,9 +50,11 @@ def optimizer(learning_rate, steps, ema):
 def callbacks(output, batches, *more):
     """Callbacks in the one order that is right: a backup of the raw weights, then their average, then who uses it."""
     output.mkdir(parents=True, exist_ok=True)
+    backup = keras.callbacks.BackupAndRestore(str(output / "backup"))
+    backup.async_safe = True  # it does nothing between steps: JAX need not wait for each
     return [
         batches.epoch_callback(),
-        keras.callbacks.BackupAndRestore(str(output / "backup")),
+        backup,
         keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
         keras.callbacks.CSVLogger(str(output / "log.csv"), append=True),
         *more,

@@ -49,21 +49,29 @@ class Attention(keras.layers.Layer):
 
     def call(self, inputs, context=None, context_mask=None):
         context = inputs if context is None else context
-        query, key, value = self.query(inputs), self.key(context), self.value(context)
-        scale = (inputs.shape[-1] // self.num_heads) ** -0.5
-        query, value = self._split(query * scale), self._split(value)  # (b, heads, q, d), (b, heads, k, d)
-        scores = ops.matmul(query, ops.transpose(self._split(key), (0, 1, 3, 2)))  # (b, heads, q, k)
+        query, key, value = (
+            self._split(project(x))  # (b, length, heads, d)
+            for project, x in ((self.query, inputs), (self.key, context), (self.value, context))
+        )
+        if keras.config.backend() == "jax" and context_mask is None:
+            x = ops.dot_product_attention(query, key, value)  # flash attention where the hardware has it
+        else:
+            x = self._attend(query, key, value, context_mask)
+        return self.out(ops.reshape(x, ops.shape(inputs)))  # (b, q, width)
+
+    def _attend(self, query, key, value, context_mask):
+        """The textbook way, in operations that every runtime has."""
+        query, key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))  # (b, heads, length, d)
+        scores = ops.matmul(query * query.shape[-1] ** -0.5, ops.transpose(key, (0, 1, 3, 2)))  # (b, heads, q, k)
         scores = ops.cast(scores, "float32")
         if context_mask is not None:
             scores = scores + (ops.cast(context_mask, "float32")[:, None, None, :] - 1.0) * 1e9
         weights = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
-        x = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (b, q, heads, d)
-        return self.out(ops.reshape(x, ops.shape(inputs)))  # (b, q, width)
+        return ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (b, q, heads, d)
 
     def _split(self, x):
         batch, length, width = ops.shape(x)
-        x = ops.reshape(x, (batch, length, self.num_heads, x.shape[-1] // self.num_heads))
-        return ops.transpose(x, (0, 2, 1, 3))  # (b, heads, length, d)
+        return ops.reshape(x, (batch, length, self.num_heads, x.shape[-1] // self.num_heads))
 
     def compute_output_shape(self, inputs_shape, context_shape=None):
         return inputs_shape

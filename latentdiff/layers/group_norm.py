@@ -44,14 +44,18 @@ class GroupNorm(keras.layers.Layer):
 
     def call(self, inputs):
         x = ops.cast(inputs, "float32")
-        channels = inputs.shape[-1]
-        grouped = ops.reshape(x, (ops.shape(x)[0], -1, channels // self.group_size, self.group_size))  # (b, hw, g, c/g)
-        grouped = grouped - ops.mean(grouped, axis=(1, 3), keepdims=True)
-        variance = ops.mean(ops.square(grouped), axis=(1, 3), keepdims=True)
-        grouped = grouped * ops.rsqrt(variance + self.epsilon)
-        x = ops.reshape(grouped, ops.shape(x))  # (b, h, w, c)
-        x = x * ops.cast(self.scale, "float32") + ops.cast(self.offset, "float32")
-        return ops.cast(x, self.compute_dtype)
+        places = tuple(range(1, len(inputs.shape) - 1))
+        x = x - self._share(ops.mean(x, axis=places, keepdims=True))
+        variance = self._share(ops.mean(ops.square(x), axis=places, keepdims=True))
+        x = x * (ops.rsqrt(variance + self.epsilon) * ops.cast(self.scale, "float32"))
+        return ops.cast(x + ops.cast(self.offset, "float32"), self.compute_dtype)
+
+    def _share(self, statistics):
+        """Gives every channel the mean over its group. Whole channels first: their sums run along memory."""
+        channels = statistics.shape[-1]
+        grouped = ops.reshape(statistics, (-1, channels // self.group_size, self.group_size))  # (b, groups, c / groups)
+        shared = ops.mean(grouped, axis=-1, keepdims=True) * ops.ones((1, self.group_size))
+        return ops.reshape(shared, ops.shape(statistics))  # (b, 1, ..., c)
 
     def compute_output_shape(self, input_shape):
         return input_shape
