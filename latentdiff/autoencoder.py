@@ -246,6 +246,11 @@ class Autoencoder(TrainableModel):
         self.latent_mean.assign(mean.astype("float32"))
         self.latent_std.assign(np.sqrt(square - mean**2).astype("float32"))
 
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        """As `keras.Model.export`; by default for float images of any size and batch."""
+        input_signature = input_signature or [keras.InputSpec("float32", (None, None, None, 3))]
+        return super().export(filepath, format, verbose, input_signature, **kwargs)
+
     def _moments(self, images):
         """Mean and log variance of the posterior, not normalized."""
         mean, log_variance = ops.split(self.encoder(images), 2, axis=-1)  # (b, h, w, c) each

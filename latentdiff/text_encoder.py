@@ -140,6 +140,11 @@ class TextEncoder(keras.Model):
         token_ids = ops.convert_to_tensor(self.tokenize(prompts))
         return self(token_ids), self.mask(token_ids)
 
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        """As `keras.Model.export`; by default for token ids of any batch."""
+        input_signature = input_signature or [keras.InputSpec("int32", (None, self.sequence_length))]
+        return super().export(filepath, format, verbose, input_signature, **kwargs)
+
     def get_config(self):
         backbone = keras.saving.serialize_keras_object(self.backbone)
         backbone["config"].pop("dtype", None)  # like every other part it takes the policy of the day

@@ -69,6 +69,12 @@ class TextToImage:
 
         presets.save_preset(self, folder, float16=float16, max_shard_bytes=max_shard_bytes)
 
+    def export(self, folder, **options):
+        """Writes a SavedModel for TF Serving into BASE/VERSION, see `export.saved_model.export_saved_model`."""
+        from latentdiff.export.saved_model import export_saved_model
+
+        return export_saved_model(self, folder, **options)
+
     @property
     def latent_shape(self):
         """(height, width, channels) of the latents of one picture."""

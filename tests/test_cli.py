@@ -38,7 +38,7 @@ def preset(pipeline, tmp_path_factory):
 def run(pipeline, preset, monkeypatch, tmp_path, capsys):
     """Runs `latentdiff generate` in an empty folder, with a preset that is open already; gives code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(generate, "_open", lambda name: pipeline)
+    monkeypatch.setattr(generate, "open_preset", lambda name: pipeline)
 
     def run(*arguments, command="generate"):
         given = [*map(str, arguments)]

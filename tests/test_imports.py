@@ -26,8 +26,8 @@ ROWS = [
     {"presets", "callbacks", "metrics", "export"},
     {"cli", "commands", "__main__"},
 ]
-# `TextToImage.from_preset` is at hand where people look for it; both imports wait inside the methods.
-EXCEPTIONS = {("text_to_image", "presets")}
+# `TextToImage.from_preset` and `export` are at hand where people look for them; the imports wait inside the methods.
+EXCEPTIONS = {("text_to_image", "presets"), ("text_to_image", "export")}
 ALONE = {"edge"}
 
 

@@ -27,7 +27,7 @@ def run(args):
     bar = ProgressBar(sys.stderr)
     try:
         bar.show(f"opening {args.preset} ...")
-        pipeline = _open(args.preset)
+        pipeline = open_preset(args.preset)
         records = _records(pipeline, requests, args)
         output.prepare()
         if draw:
@@ -60,7 +60,8 @@ def _check(args):
         raise UsageError(error) from error
 
 
-def _open(preset):
+def open_preset(preset):
+    """The `TextToImage` of a preset; says nothing on the terminal while TensorFlow starts."""
     with _quiet_start():
         import keras
 

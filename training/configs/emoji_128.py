@@ -42,7 +42,6 @@ def get_config(quick=False):
         split="train",
         validation_split="validation",
         captions=captions,
-        mirrored=True,
         seed=0,
         dtype="mixed_bfloat16",
         # The autoencoder: 128 x 128 x 3 -> 16 x 16 x 8.
@@ -70,16 +69,15 @@ def get_config(quick=False):
             activation="gelu_tanh",
             expansion=1,
             pool_context=True,
-            dropout=0.1,
         ),
         sequence_length=32,
         noise_schedule=dict(kind="cosine"),
         prediction_type="velocity",
         context_dropout=0.1,
-        min_snr_gamma=None,
+        min_snr_gamma=5.0,
         batch_size=256,
-        epochs=5,
-        passes=70,  # of the pictures and their mirror images
+        epochs=16,
+        passes=60,
         learning_rate=4e-4,
         ema=0.9995,
         # How to use the result.

@@ -1,0 +1,109 @@
+"""A `TextToImage` as a SavedModel for TF Serving, or for any other TensorFlow runtime: no Python where it runs."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from latentdiff import samplers
+from latentdiff.export.check_saved_model import check_pictures, check_structure
+from latentdiff.export.signatures import Signatures
+from latentdiff.export.stored_weights import StoredWeights
+from latentdiff.version import __version__
+
+EXTRA = "assets.extra"
+
+
+def export_saved_model(text_to_image, folder, dtype="float32", token_ids=False, sampler=None, max_steps=100):
+    """Writes a SavedModel, whole or not at all, and checks it.
+
+    Args:
+        text_to_image: the `TextToImage`.
+        folder: BASE/VERSION; TF Serving serves the largest VERSION, a whole number, that it finds in BASE.
+        dtype: how weights are stored: "float32", or "float16" or "bfloat16" for half the size.
+        token_ids: take token ids in place of prompts. Prompts need TF Text's operators, which TF Serving has; token
+            ids need TensorFlow's own only.
+        sampler: name or `Sampler`; default: that of `text_to_image`.
+        max_steps: most steps that a request gets; more are bounded, with a warning.
+
+    Returns:
+        The folder, a Path.
+
+    Raises:
+        ValueError: a folder that is there already or that is not named by a version, `max_steps` out of range, another
+            Keras backend than TensorFlow, or a written model that does not give Keras' pictures.
+    """
+    folder = _checked(folder, text_to_image, max_steps)
+    sampler = samplers.get(text_to_image.sampler if sampler is None else sampler)
+    weights = StoredWeights(text_to_image.model, dtype)
+    signatures = Signatures(text_to_image, weights, sampler, max_steps, token_ids)
+    with _draft(folder) as draft:
+        _write(signatures, draft)
+        check_structure(draft, token_ids)
+        check_pictures(draft, signatures)
+    return folder
+
+
+def _checked(folder, text_to_image, max_steps):
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"A SavedModel is written with KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()!r}"
+        )
+    folder = Path(folder).absolute()
+    if not folder.name.isdecimal():
+        raise ValueError(f"`folder` must be BASE/VERSION with a whole number as VERSION. Received: folder={folder}")
+    if folder.exists():
+        raise ValueError(f"`folder` is there already, and a served version never changes. Received: folder={folder}")
+    total = text_to_image.model.noise_schedule.num_train_timesteps
+    if not text_to_image.num_steps <= max_steps <= total:
+        raise ValueError(f"`max_steps` must lie in [{text_to_image.num_steps}, {total}]. Received: {max_steps=}")
+    return folder
+
+
+@contextlib.contextmanager
+def _draft(folder):
+    """A folder beside the final one, renamed to it at the end, or removed if something goes wrong."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+    try:
+        yield draft
+        draft.chmod(0o755)  # mkdtemp lets nobody else in; a server may run as another user
+        draft.rename(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _write(signatures, folder):
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weights = signatures.weights.variables
+    module.resources = signatures.texts.resources
+    tf.saved_model.save(module, str(folder), signatures=signatures.functions())
+    extra = folder / EXTRA
+    (extra / "tokenizer").mkdir(parents=True)
+    signatures.model.text_encoder.tokenizer.save_assets(str(extra / "tokenizer"))
+    (extra / "latentdiff.json").write_text(json.dumps(_card(signatures), indent=2) + "\n", encoding="utf-8")
+
+
+def _card(signatures):
+    """What a client may want to know."""
+    text_encoder = signatures.model.text_encoder
+    return {
+        "latentdiff_version": __version__,
+        "inputs": signatures.texts.name,
+        "image_size": signatures.text_to_image.image_size,
+        "sampler": type(signatures.sampler).__name__,
+        "num_steps": signatures.text_to_image.num_steps,
+        "max_steps": signatures.max_steps,
+        "guidance_scale": signatures.text_to_image.guidance_scale,
+        "weights": signatures.weights.variables[0].dtype.name,
+        "sequence_length": text_encoder.sequence_length,
+        "start_id": text_encoder.start_id,
+        "end_id": text_encoder.end_id,
+        "pad_id": text_encoder.pad_id,
+    }

@@ -1,0 +1,143 @@
+"""The functions of a served model: what TF Serving calls signatures."""
+
+from latentdiff import images as pixels
+from latentdiff import noise
+from latentdiff.export import request_bounds as bounds
+from latentdiff.export.text_inputs import Prompts, TokenIds
+
+SIGNATURES = ("serving_default", "png", "encode_text", "denoise", "encode_image", "decode")
+
+
+class Signatures:
+    """The graphs of a `TextToImage`, each a pure function of its inputs. Every input and output has the batch in front.
+
+    Args:
+        text_to_image: the `TextToImage`.
+        weights: `StoredWeights` of its model.
+        sampler: a `Sampler`.
+        max_steps: most steps that a request gets.
+        token_ids: take token ids in place of prompts, so that only TensorFlow's own operators are needed.
+    """
+
+    def __init__(self, text_to_image, weights, sampler, max_steps, token_ids=False):
+        self.text_to_image = text_to_image
+        self.model = text_to_image.model
+        self.weights = weights
+        self.sampler = sampler
+        self.max_steps = max_steps
+        self.texts = (TokenIds if token_ids else Prompts)(self.model.text_encoder)
+
+    def functions(self):
+        """Name to tf.function, for `tf.saved_model.save`."""
+        import tensorflow as tf
+
+        size, latent_shape = (*self.text_to_image.image_size, 3), self.text_to_image.latent_shape
+        specs, defaults = self._picture_inputs()
+        pictures = self._function(self._pictures, specs, defaults)  # one graph, called by two signatures
+
+        def png(*inputs):
+            outputs = pictures(*inputs)
+            return {"image_bytes": tf.io.encode_png(outputs["images"]), "warnings": outputs["warnings"]}
+
+        return {
+            "serving_default": self._function(lambda *inputs: pictures(*inputs), specs, defaults),
+            "png": self._function(png, specs, defaults),
+            "encode_text": self._function(self._encode_text, specs[:1]),
+            "denoise": self._function(self._denoise, self._denoiser_inputs()),
+            "encode_image": self._function(self._encode_image, [_spec("images", "uint8", size)]),
+            "decode": self._function(self._decode, [_spec("latents", "float32", latent_shape)]),
+        }
+
+    def _pictures(self, texts, negative_texts, seeds, num_steps, guidance_scale):
+        import tensorflow as tf
+
+        name, negative_name = self.texts.name, f"negative_{self.texts.name}"
+        batch = bounds.count_rows(texts)
+        negative_texts = bounds.spread(negative_texts, batch, negative_name)
+        warnings = bounds.Warnings(batch)
+        defaults = (self.text_to_image.num_steps, self.text_to_image.guidance_scale)
+        seeds, num_steps, guidance_scale = bounds.bound_settings(
+            bounds.spread(seeds, batch, "seeds"),
+            bounds.spread(num_steps, batch, "num_steps"),
+            bounds.spread(guidance_scale, batch, "guidance_scale"),
+            defaults,
+            self.max_steps,
+            warnings,
+        )
+        token_ids = self.texts.token_ids(texts, name, warnings)
+        negative_ids = self.texts.token_ids(negative_texts, negative_name, warnings)
+        context, context_mask = self.text_to_image.encode_text(tf.concat([token_ids, negative_ids], axis=0))
+        denoiser = self.text_to_image.denoiser(context, context_mask, guidance_scale)
+        noisy_latents = noise.normal(seeds, self.text_to_image.latent_shape)
+        latents = self.sampler.sample(denoiser, self.model.noise_schedule, noisy_latents, num_steps, seeds)
+        return {**self._decode(latents), "warnings": warnings.texts}
+
+    def _encode_text(self, texts):
+        import tensorflow as tf
+
+        warnings = bounds.Warnings(tf.shape(texts)[0])
+        token_ids = self.texts.token_ids(texts, self.texts.name, warnings)
+        context, context_mask = self.text_to_image.encode_text(token_ids)
+        return {"context": context, "context_mask": context_mask, "warnings": warnings.texts}
+
+    def _denoise(self, noisy_latents, timesteps, context, context_mask):
+        timesteps = bounds.bound_timesteps(timesteps, self.model.noise_schedule)
+        pred_latents, pred_noise = self.text_to_image.denoiser(context, context_mask)(noisy_latents, timesteps)
+        return {"pred_latents": pred_latents, "pred_noise": pred_noise}
+
+    def _encode_image(self, images):
+        return {"latents": self.model.autoencoder.encode(images)}
+
+    def _decode(self, latents):
+        return {"images": pixels.to_uint8(self.model.autoencoder.decode(latents))}
+
+    # === Inputs ===
+
+    def _picture_inputs(self):
+        """Specs of the inputs of a picture, and the defaults of all but the first."""
+        import tensorflow as tf
+
+        texts = self.texts
+        specs = [
+            _spec(texts.name, texts.dtype, texts.shape),
+            _spec(f"negative_{texts.name}", texts.dtype, texts.shape),
+            _spec("seeds", "int32"),
+            _spec("num_steps", "int32"),
+            _spec("guidance_scale", "float32"),
+        ]
+        values = (texts.empty, [0], [bounds.DEFAULT], [bounds.DEFAULT])
+        return specs, [tf.constant(value, spec.dtype) for value, spec in zip(values, specs[1:], strict=True)]
+
+    def _denoiser_inputs(self):
+        text_encoder = self.model.text_encoder
+        tokens, dim = text_encoder.sequence_length, text_encoder.context_dim
+        return [
+            _spec("noisy_latents", "float32", self.text_to_image.latent_shape),
+            _spec("timesteps", "float32"),
+            _spec("context", "float32", (tokens, dim)),
+            _spec("context_mask", "bool", (tokens,)),
+        ]
+
+    def _function(self, function, specs, defaults=()):
+        """`function` as a graph that reads the stored weights."""
+        import tensorflow as tf
+
+        def with_weights(*inputs):
+            with self.weights.in_place():
+                return function(*inputs)
+
+        if not defaults:
+            return tf.function(with_weights, input_signature=specs, autograph=False)
+        negative, seed, steps, scale = defaults
+
+        # The defaults of the arguments become those of the signature's inputs.
+        def with_defaults(texts, negative_texts=negative, seeds=seed, num_steps=steps, guidance_scale=scale):
+            return with_weights(texts, negative_texts, seeds, num_steps, guidance_scale)
+
+        return tf.function(with_defaults, input_signature=specs, autograph=False)
+
+
+def _spec(name, dtype, shape=()):
+    import tensorflow as tf
+
+    return tf.TensorSpec((None, *shape), dtype, name=name)
