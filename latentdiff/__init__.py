@@ -9,6 +9,8 @@ from latentdiff.version import __version__
 _MODULES = {
     "SAMPLERS": "samplers",
     "Autoencoder": "autoencoder",
+    "ImageToImage": "image_to_image",
+    "Inpaint": "inpaint",
     "LatentDiffusion": "latent_diffusion",
     "NoiseSchedule": "noise_schedule",
     "TextEncoder": "text_encoder",

@@ -38,3 +38,35 @@ class Denoiser:
             }
         )
         return self.noise_schedule.split(prediction, noisy_latents, timesteps, self.prediction_type)
+
+
+class KnownRegion:
+    """A denoiser that knows part of the answer: in the known region it gives the latents that are there, whatever it
+    is asked, and so every sampler ends at them. What it says of the rest has seen them.
+
+    Args:
+        denoiser: the denoiser for the rest.
+        noise_schedule: its `NoiseSchedule`.
+        known_latents: float32 (batch, h, w, channels).
+        repaint: bool (batch, h, w, 1), False in the known region.
+
+    Call arguments and result: those of a denoiser.
+
+    Reference: the known region follows Lugmayr et al., RePaint, 2022, arXiv:2201.09865, equation 8; here the noise
+    on it is that of the sampler.
+    """
+
+    def __init__(self, denoiser, noise_schedule, known_latents, repaint):
+        self.denoiser = denoiser
+        self.noise_schedule = noise_schedule
+        self.known_latents = known_latents
+        self.repaint = repaint
+
+    def __call__(self, noisy_latents, timesteps):
+        pred_latents, pred_noise = self.denoiser(noisy_latents, timesteps)
+        timesteps = ops.maximum(timesteps, 0.0)  # at the clean end nothing can be said of the noise
+        _, known_noise = self.noise_schedule.split(self.known_latents, noisy_latents, timesteps, "latents")
+        return (
+            ops.where(self.repaint, pred_latents, self.known_latents),
+            ops.where(self.repaint, pred_noise, known_noise),
+        )

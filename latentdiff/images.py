@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from keras import ops
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
 
 def to_float(images):
@@ -34,6 +34,54 @@ def to_uint8(images):
     """
     levels = ops.clip(ops.cast(images, "float32") * 127.5 + 127.5, 0.0, 255.0)
     return ops.cast(ops.floor(levels + 0.5), "uint8")
+
+
+def to_rgb(image):
+    """Any Pillow image upright by its EXIF orientation, on white where transparent, with 8-bit red, green and blue."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) // 257).astype("uint8"))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"`image` must have 8 or 16 bits a channel. Received: image of mode {image.mode!r}")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def load_picture(path, image_size):
+    """Reads a picture file as a uint8 array (height, width, 3).
+
+    Args:
+        path: file name.
+        image_size: (height, width); a picture of another size is resized, see `to_rgb` for what else is done.
+
+    Raises:
+        ValueError: the picture has other proportions (by half a pixel of the result or more).
+    """
+    with Image.open(path) as image:
+        image = to_rgb(image)
+    return np.asarray(_resize(path, image, image_size, Image.Resampling.LANCZOS))
+
+
+def load_mask(path, image_size):
+    """Reads a picture file as a mask, True where it is white or transparent: bool array (height, width).
+
+    Args, errors: those of `load_picture`. In a mask that is resized, pixels are True that cover anything white.
+    """
+    with Image.open(path) as image:
+        mask = (np.asarray(to_rgb(image)).mean(axis=-1) >= 128).astype("float32")
+    return np.asarray(_resize(path, Image.fromarray(mask), image_size, Image.Resampling.BOX)) > 0.0
+
+
+def _resize(path, image, image_size, resampling):
+    height, width = image_size
+    if abs(image.width * height / image.height - width) >= 0.5:
+        raise ValueError(
+            f"`path` must be a picture with the proportions of {width} x {height} pixels: crop it first. "
+            f"Received: path={str(path)!r} of {image.width} x {image.height} pixels"
+        )
+    return image.resize((width, height), resampling)
 
 
 def image_grid(images, columns=None, padding=2):

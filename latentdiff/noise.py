@@ -59,3 +59,24 @@ def normal(seeds, shape, stream=0):
     radius = ops.sqrt(-2.0 * ops.log(_uniform(first)))
     draws = radius * ops.cos(2.0 * math.pi * _uniform(second))
     return ops.reshape(draws, (-1, *shape))
+
+
+def interpolate(first, second, weight):
+    """Noise on the way from one draw to another, along the great circle through both, so that it stays as strong.
+
+    Args:
+        first, second: float arrays (..., h, w, channels).
+        weight: float, or an array that broadcasts with the axes in front: 0 gives `first`, 1 gives `second`.
+
+    Returns:
+        float32 tensor, like `first`.
+
+    Reference: Shoemake, Animating Rotation with Quaternion Curves, 1985.
+    """
+    first, second = (ops.cast(draw, "float32") for draw in (first, second))
+    weight = ops.reshape(ops.cast(weight, "float32"), (*np.shape(weight), 1, 1, 1))
+    axes = (-3, -2, -1)
+    lengths = [ops.sqrt(ops.sum(ops.square(draw), axes, keepdims=True)) for draw in (first, second)]
+    cosine = ops.sum(first * second, axes, keepdims=True) / (lengths[0] * lengths[1])
+    angle = ops.arccos(ops.clip(cosine, -1.0 + 1e-6, 1.0 - 1e-6))
+    return (ops.sin((1.0 - weight) * angle) * first + ops.sin(weight * angle) * second) / ops.sin(angle)

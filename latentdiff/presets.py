@@ -23,12 +23,13 @@ SETTINGS = ("image_size", "sampler", "num_steps", "guidance_scale", "guidance_re
 TOKENIZER_FOLDER = "assets/tokenizer"
 
 
-def load_preset(preset, **kwargs):
-    """Opens a preset as a `TextToImage`.
+def load_preset(preset, kind=None, **kwargs):
+    """Opens a preset as a `TextToImage`, or a pipeline of another kind.
 
     Args:
         preset: name or folder, see `preset_folder.preset_folder`.
-        kwargs: settings of `TextToImage` that replace the preset's.
+        kind: the class, `TextToImage` by default, or for instance `Inpaint`.
+        kwargs: settings of it that replace the preset's.
 
     Raises:
         ValueError: no such preset, or a file of it is missing, truncated or changed; names the file.
@@ -43,7 +44,7 @@ def load_preset(preset, **kwargs):
     except OSError as error:
         raise ValueError(f"The preset is incomplete: {folder / TOKENIZER_FOLDER} can't be read ({error}).") from error
     preset_weights.load(model, folder)
-    return TextToImage(model, **{**settings, **kwargs})
+    return (kind or TextToImage)(model, **{**settings, **kwargs})
 
 
 def save_preset(text_to_image, folder, float16=False, max_shard_bytes=None):

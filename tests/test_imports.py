@@ -22,12 +22,13 @@ ROWS = [
     {"autoencoder", "unet"},
     {"samplers", "guidance", "denoiser"},
     {"latent_diffusion"},
-    {"text_to_image"},
+    {"pipeline", "picture_settings"},
+    {"text_to_image", "image_to_image", "inpaint"},
     {"presets", "callbacks", "metrics", "export"},
     {"cli", "commands", "__main__"},
 ]
 # `TextToImage.from_preset` and `export` are at hand where people look for them; the imports wait inside the methods.
-EXCEPTIONS = {("text_to_image", "presets"), ("text_to_image", "export")}
+EXCEPTIONS = {("pipeline", "presets"), ("text_to_image", "export")}
 ALONE = {"edge"}
 
 

@@ -1,4 +1,4 @@
-"""The loop that all samplers share: from pure noise to latents, one step at a time."""
+"""The loop that all samplers share: from noise to latents, one step at a time, from the first one or part-way."""
 
 import abc
 
@@ -12,7 +12,9 @@ from latentdiff.samplers.spacing import KARRAS, SPACINGS, spread
 class Sampler(abc.ABC):
     """Base of the samplers. A new one overrides `step`, and `init_state` if it remembers something between steps.
 
-    Every row of a batch follows its own number of steps; rows that are done wait unchanged for the others.
+    Every row of a batch follows its own number of steps; rows that are done wait unchanged for the others. Places on
+    the way from noise to data are counted in steps: 0 is pure noise, `num_steps` the clean latents. A row may begin at
+    any of them, also between two steps: its first step is then a shorter one, to the next whole place.
 
     Args:
         spacing: how the timesteps are spread over training's, see `spacing.spread`.
@@ -26,10 +28,34 @@ class Sampler(abc.ABC):
             raise ValueError(f"`spacing` must be one of {(*SPACINGS, KARRAS)}. Received: spacing={spacing!r}")
         self.spacing = spacing
 
-    def timesteps(self, index, num_steps, noise_schedule):
-        """The timestep at step `index` of `num_steps`, both int (batch,) -> float32 (batch,); -1 (clean) at the end."""
-        timesteps = spread(self.spacing, index, num_steps, noise_schedule)
-        return ops.where(index < num_steps, timesteps, -1.0)
+    def timesteps(self, place, num_steps, noise_schedule):
+        """The timestep at a place of `num_steps`, (batch,) each -> float32 (batch,); -1 (clean) at the end."""
+        place = ops.cast(place, "float32")
+        below = ops.floor(place)
+
+        def whole(index):
+            return ops.where(index < num_steps, spread(self.spacing, index, num_steps, noise_schedule), -1.0)
+
+        index = ops.cast(below, "int32")
+        low, high = whole(index), whole(index + 1)
+        return low + (high - low) * (place - below)
+
+    def start(self, noise_schedule, latents, noise, num_steps, first_step):
+        """Where to begin in order to keep something of a picture.
+
+        Args:
+            noise_schedule: the `NoiseSchedule` of the model.
+            latents: float32 (batch, h, w, channels), clean ones.
+            noise: float32, shaped like them.
+            num_steps: int32 (batch,).
+            first_step: float32 (batch,), the place to begin at: `num_steps` gives the latents back, 0 the noise alone,
+                also where the schedule leaves some signal at its noisy end.
+
+        Returns:
+            float32, like the latents.
+        """
+        noisy_latents = noise_schedule.add_noise(latents, noise, self.timesteps(first_step, num_steps, noise_schedule))
+        return ops.where(ops.reshape(first_step > 0.0, (-1, 1, 1, 1)), noisy_latents, noise)
 
     def init_state(self, noisy_latents):
         """What is carried from step to step: a tuple of tensors, each with the batch in front."""
@@ -50,10 +76,15 @@ class Sampler(abc.ABC):
             noisy latents at time `there`, and the new state.
         """
 
-    def advance(self, denoiser, noise_schedule, noisy_latents, state, index, num_steps, seeds):
-        """Step number `index` (int scalar) of every row that is not done yet; returns noisy latents and state."""
-        rows = ops.zeros_like(num_steps) + index
-        here = Moment(noise_schedule, self.timesteps(rows, num_steps, noise_schedule))
+    def advance(self, denoiser, noise_schedule, noisy_latents, state, index, num_steps, seeds, first_step=0.0):
+        """One step of every row that is not done yet; returns noisy latents and state.
+
+        `index` (int scalar) counts from each row's own first step on. The other arguments are those of `sample`.
+        """
+        first_step = ops.zeros_like(num_steps, dtype="float32") + first_step
+        rows = ops.cast(ops.floor(first_step), "int32") + index  # the whole places here, or just behind
+        place = ops.maximum(first_step, ops.cast(rows, "float32"))
+        here = Moment(noise_schedule, self.timesteps(place, num_steps, noise_schedule))
         there = Moment(noise_schedule, self.timesteps(rows + 1, num_steps, noise_schedule))
 
         def draws():
@@ -63,28 +94,28 @@ class Sampler(abc.ABC):
         unfinished = ops.reshape(rows < num_steps, (-1, 1, 1, 1))
         return keras.tree.map_structure(lambda new, old: ops.where(unfinished, new, old), moved, (noisy_latents, state))
 
-    def sample(self, denoiser, noise_schedule, noisy_latents, num_steps, seeds, first_step=0):
-        """All steps, in one loop that compiles.
+    def sample(self, denoiser, noise_schedule, noisy_latents, num_steps, seeds, first_step=0.0):
+        """All steps from the first on, in one loop that compiles.
 
         Args:
             denoiser: (noisy_latents, timesteps) -> (pred_latents, pred_noise).
             noise_schedule: the `NoiseSchedule` of the model.
-            noisy_latents: float32 (batch, h, w, channels), pure noise for a start from nothing.
+            noisy_latents: float32 (batch, h, w, channels), pure noise, or those of `start`.
             num_steps: int32 (batch,).
             seeds: int32 (batch,), of the noise that some samplers add.
-            first_step: int scalar, the step to start with.
+            first_step: float scalar or (batch,), the place where a row begins, see `start`.
 
         Returns:
             float32 (batch, h, w, channels), the latents.
         """
-        last = ops.max(num_steps)
+        count = ops.max(num_steps - ops.cast(ops.floor(first_step), "int32"))
 
         def body(index, noisy_latents, state):
-            moved = self.advance(denoiser, noise_schedule, noisy_latents, state, index, num_steps, seeds)
+            moved = self.advance(denoiser, noise_schedule, noisy_latents, state, index, num_steps, seeds, first_step)
             return (index + 1, *moved)
 
-        start = (ops.cast(first_step, "int32"), noisy_latents, self.init_state(noisy_latents))
-        return ops.while_loop(lambda index, *_: index < last, body, start)[1]
+        begin = (ops.cast(0, "int32"), noisy_latents, self.init_state(noisy_latents))
+        return ops.while_loop(lambda index, *_: index < count, body, begin)[1]
 
 
 class Moment:

@@ -1,0 +1,68 @@
+"""Checks of what is asked of each picture: one value for all pictures or one for each, numbers in range, sizes."""
+
+import numpy as np
+
+
+def each(value, count, name, convert):
+    """`value` for each of `count` prompts: repeated if it is one, checked for length if it is many."""
+    if isinstance(value, (str, bytes)) or np.ndim(value) == 0:
+        value = [value] * count
+    if len(value) != count:
+        raise ValueError(f"`{name}` must be one value or one for each of the {count} prompts. Received: {len(value)}")
+    try:
+        return np.array([convert(entry) for entry in value])
+    except TypeError as error:
+        raise ValueError(f"`{name}` has a value of the wrong type: {error}. Received: {name}={value}") from error
+
+
+def check_range(values, low, high, name):
+    """Raises ValueError unless all of an array's values lie in [low, high]."""
+    wrong = [value for value in values.tolist() if not low <= value <= high]
+    if wrong:
+        raise ValueError(f"`{name}` must lie in [{low}, {high}]. Received: {name}={wrong[0]}")
+
+
+def each_array(value, count, name, shape):
+    """An array of the given shape, or one for each of `count` prompts -> array (count, *shape)."""
+    array = np.asarray(value)
+    if array.shape not in (shape, (count, *shape)):
+        raise ValueError(
+            f"`{name}` must have shape {shape}, or {(count, *shape)} for one of each prompt. "
+            f"Received: {name}.shape={array.shape}"
+        )
+    return np.broadcast_to(array, (count, *shape))
+
+
+def each_image(images, count, size):
+    """Pictures of `size` (height, width), as `Autoencoder.encode` takes them: array (count, height, width, 3)."""
+    images = each_array(images, count, "images", (*size, 3))
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f" or not (np.abs(images) <= 1.0).all():
+        raise ValueError(
+            "`images` must be uint8 in [0, 255] or float in [-1, 1]. "
+            f"Received: {images.dtype} in [{images.min()}, {images.max()}]"
+        )
+    return images.astype("float32")
+
+
+def each_mask(masks, count, size):
+    """Masks of `size` (height, width), True where something is to be done: bool (count, height, width)."""
+    masks = each_array(masks, count, "masks", tuple(size))
+    if masks.dtype != bool and not np.isin(masks, (0, 1)).all():
+        raise ValueError(
+            "`masks` must be bool, or 0 and 1: True where the picture is painted anew. "
+            f"Received: {masks.dtype} in [{masks.min()}, {masks.max()}]"
+        )
+    return masks.astype(bool)
+
+
+def parts(inputs, needed, optional=()):
+    """The checked entries of a dict of inputs; those of `optional` that are missing are None."""
+    names = inputs.keys() if isinstance(inputs, dict) else ()
+    if not set(needed) <= set(names) or not set(names) <= {*needed, *optional}:
+        received = sorted(map(str, names)) if isinstance(inputs, dict) else type(inputs).__name__
+        raise ValueError(
+            f"`inputs` must be a dict with the keys {list(needed)} and perhaps {list(optional)}. Received: {received}"
+        )
+    return [inputs.get(name) for name in (*needed, *optional)]

@@ -1,0 +1,242 @@
+"""What all ways to a picture share: the model, its defaults, and the compiled functions from settings to pictures."""
+
+import functools
+import operator
+import secrets
+
+import numpy as np
+from keras import ops
+
+from latentdiff import images as pixels
+from latentdiff import noise as seeded
+from latentdiff import samplers
+from latentdiff.compilation import compile_function
+from latentdiff.denoiser import Denoiser, KnownRegion
+from latentdiff.guidance import ClassifierFreeGuidance, check_guidance
+from latentdiff.picture_settings import check_range, each, each_array, each_image, each_mask
+
+
+class Pipeline:
+    """Base of `TextToImage` and its relatives, which differ in what `generate` takes.
+
+    Args:
+        model: the `LatentDiffusion` model; several pipelines may share one.
+        image_size: (height, width) of the pictures; default: what the U-Net was built for.
+        sampler: name or `Sampler`, the default of `generate`.
+        num_steps, guidance_scale, guidance_rescale, guidance_interval: defaults of `generate`.
+
+    Raises:
+        ValueError: no `image_size` while the U-Net takes any, or one that the autoencoder can't make.
+    """
+
+    def __init__(
+        self,
+        model,
+        image_size=None,
+        sampler="ddim",
+        num_steps=50,
+        guidance_scale=4.0,
+        guidance_rescale=0.0,
+        guidance_interval=None,
+    ):
+        self.model = model
+        downsampling = model.autoencoder.downsampling
+        if image_size is None:
+            height, width = model.unet.latent_shape[:2]
+            if height is None or width is None:
+                raise ValueError("`image_size` must be given for a U-Net of any size. Received: image_size=None")
+            image_size = (height * downsampling, width * downsampling)
+        if any(side < 1 or side % downsampling for side in image_size):
+            raise ValueError(f"`image_size` must be divisible by {downsampling}. Received: {image_size=}")
+        self.image_size = tuple(image_size)
+        self.sampler = sampler
+        self.num_steps = num_steps
+        self.guidance_scale = guidance_scale
+        check_guidance(guidance_rescale, guidance_interval, "guidance_")
+        self.guidance_rescale = guidance_rescale
+        self.guidance_interval = guidance_interval
+        self._encode_text = compile_function(self.encode_text, model)
+        self._encode_images = compile_function(model.autoencoder.encode, model)
+        self._decode = compile_function(lambda latents: pixels.to_uint8(model.autoencoder.decode(latents)), model)
+        self._loops = {}
+
+    @classmethod
+    def from_preset(cls, preset, **kwargs):
+        """Opens a preset: the name of a shipped one, or a folder. Keyword arguments replace its settings."""
+        from latentdiff import presets
+
+        return presets.load_preset(preset, cls, **kwargs)
+
+    def save_to_preset(self, folder, float16=False, max_shard_bytes=None):
+        """Writes model, tokenizer and settings into a folder, see `presets.save_preset`."""
+        from latentdiff import presets
+
+        presets.save_preset(self, folder, float16=float16, max_shard_bytes=max_shard_bytes)
+
+    @property
+    def latent_shape(self):
+        """(height, width, channels) of the latents of one picture."""
+        autoencoder = self.model.autoencoder
+        return (*(side // autoencoder.downsampling for side in self.image_size), autoencoder.latent_channels)
+
+    def settings(
+        self,
+        prompts,
+        negative_prompts=None,
+        num_steps=None,
+        guidance_scale=None,
+        seed=None,
+        num_images=1,
+        strength=1.0,
+        **arrays,
+    ):
+        """The checked settings of each picture: a dict of equally long lists and arrays.
+
+        `arrays` are `images`, `masks` and `noise`, all optional. The rest are arguments of `generate`.
+        """
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
+            raise ValueError(f"`prompts` must be a str or a list of at least one str. Received: prompts={prompts}")
+        if operator.index(num_images) < 1:
+            raise ValueError(f"`num_images` must be at least 1. Received: num_images={num_images}")
+        num_steps = self.num_steps if num_steps is None else num_steps
+        guidance_scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        count = len(prompts)
+        settings = {
+            "prompts": prompts,
+            "negative_prompts": each(negative_prompts or "", count, "negative_prompts", str),
+            "num_steps": each(num_steps, count, "num_steps", operator.index),
+            "guidance_scale": each(guidance_scale, count, "guidance_scale", float),
+            **self._arrays(count, **arrays),
+        }
+        strength = each(strength, count, "strength", float)
+        check_range(settings["num_steps"], 1, self.model.noise_schedule.num_train_timesteps, "num_steps")
+        check_range(settings["guidance_scale"], 1.0, 1000.0, "guidance_scale")
+        check_range(strength, 0.0, 1.0, "strength")
+        settings["first_step"] = (settings["num_steps"] * (1.0 - strength)).astype("float32")
+        settings = {name: np.repeat(values, num_images, axis=0) for name, values in settings.items()}
+        settings["seeds"] = self._seeds(seed, count, num_images)
+        return {**settings, **{name: settings[name].tolist() for name in ("prompts", "negative_prompts")}}
+
+    def _arrays(self, count, images=None, masks=None, noise=None):
+        checks = {
+            "images": (images, functools.partial(each_image, size=self.image_size)),
+            "masks": (masks, functools.partial(each_mask, size=self.image_size)),
+            "noise": (noise, functools.partial(each_array, name="noise", shape=self.latent_shape)),
+        }
+        return {name: check(value, count) for name, (value, check) in checks.items() if value is not None}
+
+    @staticmethod
+    def _seeds(seed, count, num_images):
+        if seed is None:
+            return np.array([secrets.randbelow(seeded.MAX_SEED) for _ in range(count * num_images)])
+        seeds = np.repeat(each(seed, count, "seed", operator.index), num_images)
+        seeds = seeds + np.tile(np.arange(num_images), count)
+        check_range(seeds, 0, seeded.MAX_SEED, "seed")
+        return seeds
+
+    def encode_text(self, token_ids):
+        """int32 (batch, tokens) -> context float32 (batch, tokens, dim), context_mask bool (batch, tokens)."""
+        return self.model.text_encoder(token_ids), self.model.text_encoder.mask(token_ids)
+
+    def denoiser(self, context, context_mask, guidance_scale=None, guidance_rescale=None, guidance_interval=None):
+        """A denoiser for text features; with `guidance_scale`, those of the negative prompts follow in the batch.
+
+        `guidance_rescale` and `guidance_interval` are by default those of the pipeline.
+        """
+        model = self.model
+        denoiser = Denoiser(model.unet, model.noise_schedule, model.prediction_type, context, context_mask)
+        if guidance_scale is None:
+            return denoiser
+        return ClassifierFreeGuidance(denoiser, guidance_scale, *self._guidance(guidance_rescale, guidance_interval))
+
+    def _guidance(self, rescale, interval):
+        """The checked (rescale, interval) of guidance, with the defaults of the pipeline."""
+        rescale = self.guidance_rescale if rescale is None else rescale
+        interval = self.guidance_interval if interval is None else interval
+        check_guidance(rescale, interval, "guidance_")
+        return float(rescale), None if interval is None else tuple(map(float, interval))
+
+    def _pictures(
+        self,
+        settings,
+        guidance_rescale=None,
+        guidance_interval=None,
+        sampler=None,
+        batch_size=16,
+        callback=None,
+    ):
+        """uint8 pictures (n, height, width, 3) of checked settings; the arguments are those of `generate`."""
+        guidance = self._guidance(guidance_rescale, guidance_interval)
+        sampler = self.sampler if sampler is None else sampler
+        if operator.index(batch_size) < 1:
+            raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+        pictures = []
+        for start in range(0, len(settings["seeds"]), batch_size):
+            batch = {name: values[start : start + batch_size] for name, values in settings.items()}
+            latents = self._sample(batch, sampler, guidance, callback)
+            pictures.append(ops.convert_to_numpy(self._decode(latents)))
+        return np.concatenate(pictures)
+
+    def _sample(self, batch, sampler, guidance, callback):
+        """Latents of one batch."""
+        guided = bool(np.any(batch["guidance_scale"] != 1.0))
+        texts = batch["prompts"] + batch["negative_prompts"] if guided else batch["prompts"]
+        context, context_mask = self._encode_text(self.model.text_encoder.tokenize(texts))
+        numbers = {"guidance_scale": "float32", "num_steps": "int32", "seeds": "int32", "first_step": "float32"}
+        inputs = {name: batch[name].astype(dtype) for name, dtype in numbers.items()}
+        inputs |= {"context": context, "context_mask": context_mask}
+        sampler, start, whole_loop, one_step = self._compiled(sampler, guidance if guided else None)
+        latents = batch.get("noise")
+        latents = seeded.normal(inputs["seeds"], self.latent_shape) if latents is None else latents.astype("float32")
+        if "images" in batch:
+            known = self._encode_images(batch["images"])
+            latents = start(known, latents, inputs["num_steps"], inputs["first_step"])
+            if "masks" in batch:
+                inputs |= {"known_latents": known, "repaint": self._on_latents(batch["masks"])}
+        if callback is None:
+            return whole_loop(latents, inputs)
+        count = int((inputs["num_steps"] - np.floor(inputs["first_step"])).max())
+        state = sampler.init_state(latents)
+        for step in range(count):
+            latents, state = one_step(latents, state, np.int32(step), inputs)
+            callback(step + 1, count, lambda x=latents: ops.convert_to_numpy(self._decode(x)))
+        return latents
+
+    def _on_latents(self, masks):
+        """bool (n, height, width) -> bool (n, h, w, 1): True for latents that cover any pixel of the mask."""
+        height, width, _ = self.latent_shape
+        tiles = masks.reshape(len(masks), height, masks.shape[1] // height, width, masks.shape[2] // width)
+        return tiles.any(axis=(2, 4))[..., None]
+
+    def _compiled(self, sampler, guidance):
+        """A sampler, its compiled start, loop and single step, kept for the next call."""
+        key = (str(sampler) if isinstance(sampler, (str, dict)) else sampler, guidance)
+        if key not in self._loops:
+            self._loops[key] = self._compile(samplers.get(sampler), guidance)
+        return self._loops[key]
+
+    def _compile(self, sampler, guidance):
+        schedule = self.model.noise_schedule
+
+        def parts(
+            context, context_mask, guidance_scale, num_steps, seeds, first_step, known_latents=None, repaint=None
+        ):
+            limits = () if guidance is None else (guidance_scale, *guidance)
+            denoiser = self.denoiser(context, context_mask, *limits)
+            if known_latents is not None:
+                denoiser = KnownRegion(denoiser, schedule, known_latents, repaint)
+            return denoiser, {"num_steps": num_steps, "seeds": seeds, "first_step": first_step}
+
+        def start(latents, noise, num_steps, first_step):
+            return sampler.start(schedule, latents, noise, num_steps, first_step)
+
+        def whole_loop(noisy_latents, inputs):
+            denoiser, settings = parts(**inputs)
+            return sampler.sample(denoiser, schedule, noisy_latents, **settings)
+
+        def one_step(noisy_latents, state, step, inputs):
+            denoiser, settings = parts(**inputs)
+            return sampler.advance(denoiser, schedule, noisy_latents, state, step, **settings)
+
+        return sampler, *(compile_function(function, self.model) for function in (start, whole_loop, one_step))
