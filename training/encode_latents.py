@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 import latentdiff  # noqa: F401  (registers the layers that the file needs)
-from training.data import load_pictures
+from training.data import load_pictures, with_mirrored
 from training.latent_cache import cache_key
 from training.training_run import QUICK_LIMIT, parse
 
@@ -20,6 +20,8 @@ for split in filter(None, (config.split or "train", config.validation_split)):
     pictures = load_pictures(
         args.data, config.image_size, split if config.split else None, limit=QUICK_LIMIT if args.quick else None
     )
+    if config.mirrored and split != config.validation_split:
+        pictures = with_mirrored(pictures)
     batches = [pictures.images[start : start + 64] for start in range(0, len(pictures), 64)]
     latents = np.concatenate([keras.ops.convert_to_numpy(autoencoder.encode(images)) for images in batches])
     np.save(args.output / f"latents_{split}.npy", latents)

@@ -50,7 +50,8 @@ def tokenized(captions, records):
     """Token ids (n, variants, tokens) of all ways to ask for each picture."""
     rng = np.random.default_rng(config.seed)
     variants = [config.captions(record, caption, rng) for record, caption in zip(records, captions, strict=True)]
-    flat = [text for texts in variants for text in texts]
+    suffixes = [", mirrored" if record.get("mirrored") else "" for record in records]
+    flat = [text + suffix for texts, suffix in zip(variants, suffixes, strict=True) for text in texts]
     return text_encoder.tokenize(flat).reshape(len(variants), -1, text_encoder.sequence_length)
 
 
@@ -78,17 +79,16 @@ print(f"{len(latents)} latents, {epochs} epochs of {len(batches)} steps")
 
 model.compile(optimizer(config.learning_rate, epochs * len(batches), config.ema))
 pipeline = TextToImage(model, **config.generate)
+previews = []
+if config.preview_prompts:
+    previews.append(Preview(pipeline, config.preview_prompts, args.output / "previews", every=epochs))
 model.fit(
     batches,
     validation_data=validation_data,
     epochs=epochs,
     shuffle=False,
     verbose=2,
-    callbacks=callbacks(
-        args.output / "latent_diffusion",
-        batches,
-        Preview(pipeline, config.preview_prompts, args.output / "previews", every=epochs),
-    ),
+    callbacks=callbacks(args.output / "latent_diffusion", batches, *previews),
 )
 pipeline.save_to_preset(args.output / "preset", float16=True, max_shard_bytes=15_500_000)
 print(f"preset written to {args.output / 'preset'}")

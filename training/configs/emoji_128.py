@@ -42,6 +42,7 @@ def get_config(quick=False):
         split="train",
         validation_split="validation",
         captions=captions,
+        mirrored=True,
         seed=0,
         dtype="mixed_bfloat16",
         # The autoencoder: 128 x 128 x 3 -> 16 x 16 x 8.
@@ -69,15 +70,16 @@ def get_config(quick=False):
             activation="gelu_tanh",
             expansion=1,
             pool_context=True,
+            dropout=0.1,
         ),
         sequence_length=32,
         noise_schedule=dict(kind="cosine"),
         prediction_type="velocity",
         context_dropout=0.1,
-        min_snr_gamma=5.0,
+        min_snr_gamma=None,
         batch_size=256,
-        epochs=16,
-        passes=60,
+        epochs=5,
+        passes=70,  # of the pictures and their mirror images
         learning_rate=4e-4,
         ema=0.9995,
         # How to use the result.
