@@ -20,8 +20,8 @@ def _int32(value):
 
 
 def _shift_right(bits, count):
-    """Logical shift of signed integers: the sign bit does not smear."""
-    return ops.bitwise_and(ops.right_shift(bits, count), (1 << (32 - count)) - 1)
+    """Logical shift of signed integers: the sign bit does not smear. LiteRT has no bitwise and."""
+    return ops.right_shift(bits, count) + ops.cast(bits < 0, "int32") * (1 << (32 - count))
 
 
 def _mix(bits):
