@@ -60,3 +60,9 @@ class TextToImage(Pipeline):
         from latentdiff.export.saved_model import export_saved_model
 
         return export_saved_model(self, folder, **options)
+
+    def export_litert(self, folder, **options):
+        """Writes LiteRT files for the edge into a folder, see `export.litert.export_litert`."""
+        from latentdiff.export.litert import export_litert
+
+        return export_litert(self, folder, **options)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from latentdiff.commands import UsageError
+from latentdiff.commands import UsageError, export_litert
 from latentdiff.commands.progress import ProgressBar
 from latentdiff.commands.prompts import Number
 from latentdiff.preset_folder import preset_folder
@@ -22,6 +22,7 @@ def add_parser(commands, default_preset, preset_help):
     command = commands.add_parser("export", help="write a preset as files for other runtimes", allow_abbrev=False)
     formats = command.add_subparsers(title="formats", metavar="FORMAT", required=True)
     _add_saved_model(formats, default_preset, preset_help)
+    export_litert.add_parser(formats, default_preset, preset_help)
 
 
 def _add_saved_model(formats, default_preset, preset_help):

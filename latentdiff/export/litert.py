@@ -15,6 +15,7 @@ from latentdiff.export.litert_parts import parts
 from latentdiff.export.litert_quantization import TOLERANCES, check_quantization, quantize
 from latentdiff.export.tokenizer_json import tokenizer_json
 
+PACKAGE = Path(__file__).parents[1]
 ROWS = 2  # guidance asks the denoiser for two predictions a step
 
 
@@ -22,7 +23,8 @@ def export_litert(text_to_image, folder, quantization="none", num_tokens=None, s
     """Writes a folder of LiteRT files, whole or not at all, and checks them against Keras.
 
     The files: text_encoder.tflite, denoiser.tflite, decoder.tflite, encoder.tflite (for image to image),
-    tokenizer.json and manifest.json, which has all that a program needs to make pictures with them.
+    tokenizer.json, manifest.json, which has all that a program needs to make pictures with them, and generate.py, which
+    is such a program and imports nothing of this package.
 
     Args:
         text_to_image: the `TextToImage`. Its sampler must be "ddim" or "dpmpp_2m".
@@ -51,12 +53,16 @@ def export_litert(text_to_image, folder, quantization="none", num_tokens=None, s
     with _draft(folder) as draft:
         for name, content in files.items():
             (draft / name).write_bytes(content)
+        shutil.copyfile(PACKAGE / "edge.py", draft / "generate.py")
+        shutil.copyfile(PACKAGE / "export" / "edge_folder" / "README.md", draft / "README.md")
     return folder
 
 
 def _checked_folder(folder):
     if keras.backend.backend() != "tensorflow":
-        raise ValueError(f"LiteRT files are written with KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()!r}")
+        raise ValueError(
+            f"LiteRT files are written with KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()!r}"
+        )
     folder = Path(folder).absolute()
     if folder.exists() and not (folder.is_dir() and (is_export(folder) or not any(folder.iterdir()))):
         raise ValueError(f"`folder` has other things in it, which would be lost. Received: folder={folder}")
