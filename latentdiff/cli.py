@@ -28,6 +28,10 @@ prompts file:
   a JSON list of texts, or of objects such as {"prompt": "a red apple, 3d", "seed": 7, "negative_prompt": "green",
   "num_steps": 20, "guidance_scale": 3.0}. All but the prompt may be left out; the options then apply.
 
+pictures to begin with:
+  --init-image must have the proportions of the model's pictures, and is resized to their size. It is put on white
+  where it is transparent; a mask is white where it is transparent.
+
 exit codes: 0 done, 1 failed (pictures made before are kept), 2 wrong usage
 
 example:
@@ -88,6 +92,7 @@ def _add_generate(commands):
     add("--num-images", type=Number(int, 1), default=1, metavar="N", help="pictures a prompt (default: 1)")
     add("--num-steps", type=SETTINGS["num_steps"], metavar="N", help="sampling steps (default: the preset's)")
     _add_guidance(add)
+    _add_editing(add)
     add("--negative-prompt", default="", metavar="P", help="what the pictures should not show")
     add("--sampler", choices=SAMPLER_NAMES, help="default: the preset's")
     add(
@@ -122,6 +127,18 @@ def _add_guidance(add):
         metavar=("LOW", "HIGH"),
         help="noise levels between which guidance works, 0 inf for all (default: the preset's)",
     )
+
+
+def _add_editing(add):
+    add("--init-image", type=_path, metavar="FILE", help="a picture to begin with; resized if the model needs it")
+    add(
+        "--strength",
+        type=Number(float, 0, 1),
+        metavar="X",
+        help="how much of that picture is forgotten, 0 nothing, 1 all (default: 0.8; with --mask 1)",
+    )
+    add("--mask", type=_path, metavar="FILE", help="paint only where this picture, of the same size, is white")
+    add("--keep-pixels", action="store_true", help="with --mask: leave the other pixels exactly as they are")
 
 
 def _path(text):

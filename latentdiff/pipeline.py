@@ -15,6 +15,9 @@ from latentdiff.denoiser import Denoiser, KnownRegion
 from latentdiff.guidance import ClassifierFreeGuidance, check_guidance
 from latentdiff.picture_settings import check_range, each, each_array, each_image, each_mask
 
+# Arguments of `Pipeline` beside the model; presets keep them.
+SETTINGS = ("image_size", "sampler", "num_steps", "guidance_scale", "guidance_rescale", "guidance_interval")
+
 
 class Pipeline:
     """Base of `TextToImage` and its relatives, which differ in what `generate` takes.
@@ -66,6 +69,12 @@ class Pipeline:
         from latentdiff import presets
 
         return presets.load_preset(preset, cls, **kwargs)
+
+    @classmethod
+    def from_pipeline(cls, pipeline, **kwargs):
+        """A pipeline of this kind around the model of another, with its settings; keyword arguments replace them."""
+        settings = {name: getattr(pipeline, name) for name in SETTINGS}
+        return cls(pipeline.model, **{**settings, **kwargs})
 
     def save_to_preset(self, folder, float16=False, max_shard_bytes=None):
         """Writes model, tokenizer and settings into a folder, see `presets.save_preset`."""
@@ -135,6 +144,11 @@ class Pipeline:
         check_range(seeds, 0, seeded.MAX_SEED, "seed")
         return seeds
 
+    @staticmethod
+    def count_steps(settings):
+        """The sampling steps that each picture of such settings takes, a list of ints."""
+        return (settings["num_steps"] - np.floor(settings["first_step"])).astype(int).tolist()
+
     def encode_text(self, token_ids):
         """int32 (batch, tokens) -> context float32 (batch, tokens, dim), context_mask bool (batch, tokens)."""
         return self.model.text_encoder(token_ids), self.model.text_encoder.mask(token_ids)
@@ -196,7 +210,7 @@ class Pipeline:
                 inputs |= {"known_latents": known, "repaint": self._on_latents(batch["masks"])}
         if callback is None:
             return whole_loop(latents, inputs)
-        count = int((inputs["num_steps"] - np.floor(inputs["first_step"])).max())
+        count = max(self.count_steps(batch))
         state = sampler.init_state(latents)
         for step in range(count):
             latents, state = one_step(latents, state, np.int32(step), inputs)

@@ -15,11 +15,11 @@ from pathlib import Path
 import keras
 
 from latentdiff import preset_weights
+from latentdiff.pipeline import SETTINGS
 from latentdiff.preset_folder import CONFIG_FILE, preset_folder
 from latentdiff.version import __version__
 
 TASK_FILE = "task.json"
-SETTINGS = ("image_size", "sampler", "num_steps", "guidance_scale", "guidance_rescale", "guidance_interval")
 TOKENIZER_FOLDER = "assets/tokenizer"
 
 

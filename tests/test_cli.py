@@ -190,6 +190,77 @@ def test_limits_of_guidance_are_told_where_there_are_any(run, pipeline, tmp_path
     np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "out" / record["file"])), expected)
 
 
+@pytest.fixture
+def photo(tmp_path):
+    """A picture twice as large as the model's."""
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype="uint8")
+    Image.fromarray(picture).save(tmp_path / "photo.png")
+    mask = np.zeros((16, 16), "uint8")
+    mask[8:, 4:10] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    Image.fromarray(mask[:14]).save(tmp_path / "low.png")
+    (tmp_path / "text.png").write_text("no picture")
+    return images.load_picture(tmp_path / "photo.png", (8, 8))
+
+
+def test_a_picture_to_begin_with(run, pipeline, photo, tmp_path):
+    options = ["--init-image", "photo.png", "--seed", 3, "--num-images", 2, "--output", "out"]
+    assert run("a cat", *options, "--strength", 0.5)[0] == 0
+    records = manifest(tmp_path / "out")
+    assert [(record["init_image"], record["strength"]) for record in records] == [("photo.png", 0.5)] * 2
+    editor = latentdiff.ImageToImage.from_pipeline(pipeline)
+    inputs, settings = {"images": photo, "prompts": "a cat"}, {"num_images": 2, "callback": lambda *step: None}
+    expected = editor.generate(inputs, strength=0.5, seed=3, **settings)
+    for picture, record in zip(expected, records, strict=True):
+        np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "out" / record["file"])), picture)
+    assert images.read_settings(tmp_path / "out" / records[0]["file"])["strength"] == "0.5"
+    assert run("a cat", *options[:-1], "other")[0] == 0
+    assert manifest(tmp_path / "other")[0]["strength"] == 0.8
+
+
+def test_a_part_of_a_picture(run, pipeline, photo, tmp_path):
+    options = ["--init-image", "photo.png", "--mask", "mask.png", "--seed", 3]
+    assert run("a cat", *options, "--output", "plain.png")[0] == 0
+    assert run("a cat", *options, "--output", "kept.png", "--keep-pixels")[0] == 0
+    told = images.read_settings("kept.png")
+    assert (told["mask"], told["keep_pixels"], told["strength"]) == ("mask.png", "True", "1.0")
+    plain, kept = (np.asarray(open_image(name)) for name in ("plain.png", "kept.png"))
+    mask = images.load_mask("mask.png", (8, 8))
+    assert mask.sum() == 12
+    np.testing.assert_array_equal(kept, np.where(mask[..., None], plain, photo))
+    editor = latentdiff.Inpaint.from_pipeline(pipeline)
+    inputs = {"images": photo, "masks": mask, "prompts": "a cat"}
+    np.testing.assert_array_equal(plain, editor.generate(inputs, seed=3, callback=lambda *step: None))
+
+
+def test_trajectory_of_an_edited_picture(run, photo):
+    options = ["--init-image", "photo.png", "--strength", 0.5, "--num-steps", 10, "--seed", 3, "--output", "cat.png"]
+    assert run("a cat", *options, "--trajectory", "cat.gif")[0] == 0
+    gif = open_image("cat.gif")
+    assert gif.n_frames == 6
+    assert np.abs(np.asarray(gif.convert("RGB"), int) - photo).mean() < 20
+    assert run("a cat", *options, "--strength", 0, "--trajectory", "cat.gif")[0] == 0
+    assert open_image("cat.gif").n_frames == 2
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--strength", "0.5"], ["--strength needs --init-image"]),
+        (["--mask", "mask.png"], ["--mask needs --init-image"]),
+        (["--init-image", "photo.png", "--keep-pixels"], ["--keep-pixels needs --mask"]),
+        (["--init-image", "photo.png", "--strength", "1.5"], ["--strength", "from 0 to 1", "'1.5'"]),
+        (["--init-image", "photo.png", "--mask", "low.png"], ["--mask", "16 x 16", "16 x 14"]),
+        (["--init-image", "none.png"], ["--init-image none.png", "No such file"]),
+        (["--init-image", "text.png"], ["--init-image must be a picture", "text.png"]),
+        (["--init-image", "low.png"], ["--init-image", "proportions of 8 x 8", "16 x 14"]),
+        (["--init-image", "photo.png", "--mask", "text.png"], ["--mask must be a picture", "text.png"]),
+    ],
+)
+def test_wrong_pictures(run, photo, arguments, words):
+    refused(run("a cat", "--seed", 7, *arguments), *words)
+
+
 def test_several_pictures_are_a_folder_with_a_manifest(run, preset, tmp_path):
     command = ["a red apple", "a smiling cat", "--num-images", 2, "--seed", 7, "--output", "out"]
     code, out, _ = run(*command)

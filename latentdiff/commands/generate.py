@@ -6,6 +6,7 @@ import secrets
 import sys
 
 from latentdiff.commands import UsageError
+from latentdiff.commands.editing import Editing
 from latentdiff.commands.output import Output, check_writable
 from latentdiff.commands.progress import ProgressBar
 from latentdiff.commands.prompts import expand, read_entries
@@ -24,19 +25,23 @@ def run(args):
     requests = expand(entries, args, seed)
     output = Output(args.output, requests, args.grid)
     _check(args)
+    editing = Editing(args)
     bar = ProgressBar(sys.stderr)
     try:
         bar.show(f"opening {args.preset} ...")
-        pipeline = open_preset(args.preset)
-        records = _records(pipeline, requests, args)
+        pipeline = editing.open(open_preset(args.preset))
+        records = _records(pipeline, requests, args, editing)
+        batches = _batches(records)
+        steps = [editing.count_steps(pipeline, _arguments(batch)) for batch in batches]
         output.prepare()
         if draw:
             bar.clear()
             print(f"latentdiff: random seed {seed}", file=sys.stderr)
-        bar.start(sum(_num_steps(batch) for batch in _batches(records)))
-        for index, batch in enumerate(_batches(records)):
-            frames = _Trajectory(pipeline, batch) if args.trajectory and index == 0 else None
-            pictures = _generate(pipeline, batch, args, bar, frames)
+        bar.start(sum(max(of_batch) for of_batch in steps))
+        for index, batch in enumerate(batches):
+            wanted = args.trajectory and index == 0
+            frames = _Trajectory(pipeline, batch[0], steps[0][0], editing.arrays.get("images")) if wanted else None
+            pictures = _generate(pipeline, batch, args, editing, bar, frames)
             for picture, record in zip(pictures, batch, strict=True):
                 _report(bar, output.add(picture, record))
             if frames:
@@ -92,7 +97,7 @@ def _quiet_start():
         os.close(stderr)
 
 
-def _records(pipeline, requests, args):
+def _records(pipeline, requests, args, editing):
     """The full settings of each picture, as they go into its file and into the manifest."""
     sampler = args.sampler or pipeline.sampler
     if not isinstance(sampler, (str, dict)):
@@ -102,10 +107,10 @@ def _records(pipeline, requests, args):
         record = {**request, "sampler": sampler, "preset": args.preset}
         for name in ("num_steps", "guidance_scale"):
             record[name] = getattr(pipeline, name) if record[name] is None else record[name]
-        record |= {name: value for name, value in _guidance(pipeline, args).items() if value}
+        record |= {name: value for name, value in _guidance(pipeline, args).items() if value} | editing.settings
         records.append(record)
     try:
-        pipeline.settings(**_arguments(records))
+        editing.count_steps(pipeline, _arguments(records))
     except ValueError as error:
         raise UsageError(error) from error
     return records
@@ -124,27 +129,29 @@ def _arguments(records):
     return {argument: [record[name] for record in records] for argument, name in names.items()}
 
 
-def _generate(pipeline, batch, args, bar, frames):
+def _generate(pipeline, batch, args, editing, bar, frames):
     def callback(step, num_steps, decode):
         bar.advance()
         if frames:
             frames.add(step, num_steps, decode)
 
-    options = {"sampler": args.sampler, **_guidance(pipeline, args)}
-    return pipeline.generate(**_arguments(batch), **options, batch_size=len(batch), callback=callback)
+    options = {"sampler": args.sampler, **_guidance(pipeline, args), "batch_size": len(batch), "callback": callback}
+    return editing.generate(pipeline, _arguments(batch), **options)
 
 
 class _Trajectory:
-    """The first picture of a batch, from static on."""
+    """The first picture of a batch, from static or from the picture that it begins with, in `num_steps` steps."""
 
-    def __init__(self, pipeline, batch):
+    def __init__(self, pipeline, record, num_steps, picture=None):
         from keras import ops
 
         from latentdiff import images, noise
 
-        latents = noise.normal([batch[0]["seed"]], pipeline.latent_shape)
-        self.frames = [ops.convert_to_numpy(images.to_uint8(pipeline.model.autoencoder.decode(latents)))[0]]
-        self.num_steps = batch[0]["num_steps"]
+        self.num_steps = num_steps
+        self.frames = [picture]
+        if picture is None:
+            latents = noise.normal([record["seed"]], pipeline.latent_shape)
+            self.frames = [ops.convert_to_numpy(images.to_uint8(pipeline.model.autoencoder.decode(latents)))[0]]
 
     def add(self, step, num_steps, decode):
         """Takes the picture after a step, of a longer run only some, evenly spread."""
@@ -159,10 +166,6 @@ class _Trajectory:
 
 def _batches(records):
     return [records[start : start + BATCH_SIZE] for start in range(0, len(records), BATCH_SIZE)]
-
-
-def _num_steps(batch):
-    return max(record["num_steps"] for record in batch)
 
 
 def _report(bar, path):

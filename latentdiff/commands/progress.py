@@ -27,7 +27,7 @@ class ProgressBar:
 
     def start(self, total):
         """Begins a bar of `total` steps."""
-        self.total = total
+        self.total = max(total, 1)  # there is nothing to do for a picture that is only encoded and decoded
         self._first = None
         self._draw("")
 
