@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from latentdiff.fused_steps import fuse_steps
+
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
@@ -44,7 +46,8 @@ class TrainableModel(keras.Model):
 
     When `fit` ends, Keras replaces the weights by their moving average (`use_ema`). That is what one wants to use, but
     not where training should go on: the next `fit` starts from the weights as they were before. The state of the
-    model's `seed_generator` is saved with the weights: a resumed run draws the numbers that it would have drawn.
+    model's `seed_generator` is saved with the weights: a resumed run draws the numbers that it would have drawn. With
+    `compile(steps_per_execution=n)` n steps run in one compiled call, on JAX as on TensorFlow.
     """
 
     def __init__(self, **kwargs):
@@ -53,6 +56,14 @@ class TrainableModel(keras.Model):
     def compile(self, optimizer=None, **kwargs):
         super().compile(optimizer=default_optimizer() if optimizer is None else optimizer, **kwargs)
         self._before_average = lambda: None
+
+    def make_train_function(self, force=False):
+        made = self.train_function is not None and not force
+        super().make_train_function(force)
+        fused = keras.backend.backend() == "jax" and self.steps_per_execution > 1 and self.jit_compile
+        if fused and not made and not self.run_eagerly:
+            self.train_function = fuse_steps(self.train_step, self.steps_per_execution)
+        return self.train_function
 
     def fit(self, *args, **kwargs):
         self._return_before_average()

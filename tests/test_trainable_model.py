@@ -169,3 +169,14 @@ def test_saved_and_loaded_averages_go_on(tmp_path):
     assert_close(loaded.get_weights(), model.get_weights(), 0.0)
     averages = loaded.optimizer._model_variables_moving_average
     assert_close([average.value for average in averages], model.trainable_variables, 0.0)
+
+
+@pytest.mark.parametrize("steps", [3, 2])
+def test_steps_in_one_call_are_the_steps_one_by_one(steps):
+    one_by_one, together = make(), make()
+    together.steps_per_execution = steps  # 3 batches an epoch: all at once, or two and one
+    losses = [fit(model, 3).history["loss"] for model in (one_by_one, together)]
+    assert_close(losses[0], losses[1], 1e-6)
+    for left, right in zip(raw_weights(one_by_one), raw_weights(together), strict=True):
+        assert_close(left, right, 1e-6)
+    assert int(together.optimizer.iterations) == 9

@@ -77,7 +77,9 @@ if config.validation_split:
 epochs = args.epochs or config.epochs
 print(f"{len(latents)} latents, {epochs} epochs of {len(batches)} steps")
 
-model.compile(optimizer(config.learning_rate, epochs * len(batches), config.ema))
+model.compile(
+    optimizer(config.learning_rate, epochs * len(batches), config.ema), steps_per_execution=config.steps_per_execution
+)
 pipeline = TextToImage(model, **config.generate)
 previews = []
 if config.preview_prompts:

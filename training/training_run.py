@@ -34,6 +34,9 @@ def parse(description, **options):
         parser.error(str(error))
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.dtype)
+    if keras.backend.backend() == "jax" and len(keras.distribution.list_devices()) > 1:
+        # Each device takes its share of every batch. On one host here; more hosts call keras.distribution.initialize().
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
     args.output.mkdir(parents=True, exist_ok=True)
     return args, config
 

@@ -78,6 +78,7 @@ def get_config(quick=False):
         context_dropout=0.1,
         min_snr_gamma=None,
         batch_size=256,
+        steps_per_execution=10,
         epochs=5,
         passes=70,  # of the pictures and their mirror images
         learning_rate=4e-4,
@@ -96,6 +97,7 @@ def get_config(quick=False):
             autoencoder_passes=1,
             unet={**config.unet, "widths": (32, 32), "num_blocks": 1, "num_heads": 2, "groups": 8},
             batch_size=8,
+            steps_per_execution=1,
             epochs=1,
             passes=1,
         )
