@@ -36,6 +36,8 @@ exit codes: 0 done, 1 failed (pictures made before are kept), 2 wrong usage
 
 example:
   latentdiff generate "a red apple, 3d" "a smiling cat, flat" --num-images 2 --seed 7 --output out --grid
+
+with --server, --preset is the name of the model there, and no model is needed here
 """
 
 
@@ -104,6 +106,8 @@ def _add_generate(commands):
     add("--output", type=_path, metavar="FILE_OR_FOLDER", help="a .png file or a folder, see below")
     add("--grid", action="store_true", help="also write grid.png, a picture of all pictures")
     add("--trajectory", type=_path, metavar="FILE.gif", help="also write how the first picture comes out of static")
+    add("--server", metavar="HOST:PORT", help="let a server make the pictures, by gRPC, or REST at http://HOST:PORT")
+    add("--timeout", type=Number(float, 0.001), default=120.0, metavar="S", help="of --server, seconds (default: 120)")
     command.set_defaults(run=generate.run)
 
 

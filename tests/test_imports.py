@@ -24,7 +24,7 @@ ROWS = [
     {"latent_diffusion"},
     {"pipeline", "picture_settings"},
     {"text_to_image", "image_to_image", "inpaint"},
-    {"presets", "callbacks", "metrics", "export"},
+    {"presets", "callbacks", "metrics", "export", "client"},
     {"cli", "commands", "__main__"},
 ]
 # `TextToImage.from_preset` and `export` are at hand where people look for them; the imports wait inside the methods.

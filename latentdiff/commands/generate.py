@@ -5,7 +5,7 @@ import os
 import secrets
 import sys
 
-from latentdiff.commands import UsageError
+from latentdiff.commands import UsageError, remote
 from latentdiff.commands.editing import Editing
 from latentdiff.commands.output import Output, check_writable
 from latentdiff.commands.progress import ProgressBar
@@ -19,6 +19,8 @@ RANDOM_SEEDS = 1_000_000  # short enough to be typed again
 
 def run(args):
     """Makes and writes the pictures, see `latentdiff generate --help`."""
+    if args.server is not None:
+        return remote.run(args)
     entries = read_entries(args)
     draw = args.seed is None and not all("seed" in entry for entry in entries)
     seed = secrets.randbelow(RANDOM_SEEDS) if draw else args.seed

@@ -8,19 +8,22 @@ from pathlib import Path
 
 from latentdiff import samplers
 from latentdiff.export.check_saved_model import check_pictures, check_structure
+from latentdiff.export.serving_files import BATCH_SIZES, model_name, write_serving_files
 from latentdiff.export.signatures import Signatures
 from latentdiff.export.stored_weights import StoredWeights
+from latentdiff.export.warmup import WARMUP_FILE, write_warmup
 from latentdiff.version import __version__
 
 EXTRA = "assets.extra"
 
 
 def export_saved_model(text_to_image, folder, dtype="float32", token_ids=False, sampler=None, max_steps=100):
-    """Writes a SavedModel, whole or not at all, and checks it.
+    """Writes a SavedModel, whole or not at all, checks it, and puts what a server needs into BASE/serving.
 
     Args:
         text_to_image: the `TextToImage`.
-        folder: BASE/VERSION; TF Serving serves the largest VERSION, a whole number, that it finds in BASE.
+        folder: BASE/VERSION; TF Serving serves the largest VERSION, a whole number, that it finds in BASE, and the
+            model is called as BASE is.
         dtype: how weights are stored: "float32", or "float16" or "bfloat16" for half the size.
         token_ids: take token ids in place of prompts. Prompts need TF Text's operators, which TF Serving has; token
             ids need TensorFlow's own only.
@@ -39,9 +42,10 @@ def export_saved_model(text_to_image, folder, dtype="float32", token_ids=False, 
     weights = StoredWeights(text_to_image.model, dtype)
     signatures = Signatures(text_to_image, weights, sampler, max_steps, token_ids)
     with _draft(folder) as draft:
-        _write(signatures, draft)
+        _write(signatures, draft, model_name(folder))
         check_structure(draft, token_ids)
         check_pictures(draft, signatures)
+    write_serving_files(folder)
     return folder
 
 
@@ -55,6 +59,7 @@ def _checked(folder, text_to_image, max_steps):
     folder = Path(folder).absolute()
     if not folder.name.isdecimal():
         raise ValueError(f"`folder` must be BASE/VERSION with a whole number as VERSION. Received: folder={folder}")
+    model_name(folder)
     if folder.exists():
         raise ValueError(f"`folder` is there already, and a served version never changes. Received: folder={folder}")
     total = text_to_image.model.noise_schedule.num_train_timesteps
@@ -77,7 +82,7 @@ def _draft(folder):
         raise
 
 
-def _write(signatures, folder):
+def _write(signatures, folder, name):
     import tensorflow as tf
 
     module = tf.Module()
@@ -88,6 +93,14 @@ def _write(signatures, folder):
     (extra / "tokenizer").mkdir(parents=True)
     signatures.model.text_encoder.tokenizer.save_assets(str(extra / "tokenizer"))
     (extra / "latentdiff.json").write_text(json.dumps(_card(signatures), indent=2) + "\n", encoding="utf-8")
+    write_warmup(extra / WARMUP_FILE, name, _warmup_requests(signatures))
+
+
+def _warmup_requests(signatures):
+    """One short run of each signature that makes pictures, for each size of a batch."""
+    for count in BATCH_SIZES:
+        for name in ("serving_default", "png"):
+            yield name, signatures.example(count, num_steps=1)
 
 
 def _card(signatures):

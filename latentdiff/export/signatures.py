@@ -1,5 +1,7 @@
 """The functions of a served model: what TF Serving calls signatures."""
 
+import numpy as np
+
 from latentdiff import images as pixels
 from latentdiff import noise
 from latentdiff.export import request_bounds as bounds
@@ -47,6 +49,13 @@ class Signatures:
             "encode_image": self._function(self._encode_image, [_spec("images", "uint8", size)]),
             "decode": self._function(self._decode, [_spec("latents", "float32", latent_shape)]),
         }
+
+    def example(self, count, num_steps):
+        """A request for `count` pictures of nothing: dict of input name to array."""
+        specs, defaults = self._picture_inputs()
+        negative, seed, _, scale = (np.repeat(value.numpy(), count, axis=0) for value in defaults)
+        values = (negative, negative, seed, np.full(count, num_steps, "int32"), scale)
+        return {spec.name: value for spec, value in zip(specs, values, strict=True)}
 
     def _pictures(self, texts, negative_texts, seeds, num_steps, guidance_scale):
         import tensorflow as tf

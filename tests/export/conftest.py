@@ -20,5 +20,5 @@ def served(pipeline, tmp_path_factory):
 @pytest.fixture(scope="session")
 def served_ids(pipeline, tmp_path_factory):
     """BASE/1 of the tiny pipeline, for token ids."""
-    folder = tmp_path_factory.mktemp("serve") / "tiny_ids" / "1"
+    folder = tmp_path_factory.mktemp("serve") / "tiny-ids" / "1"
     return export_saved_model(pipeline, folder, token_ids=True, max_steps=20)

@@ -1,0 +1,73 @@
+"""`latentdiff generate --server`: from prompts to picture files, by a model that is served elsewhere."""
+
+import secrets
+import sys
+from pathlib import Path
+
+from latentdiff.commands import UsageError
+from latentdiff.commands.output import Output
+from latentdiff.commands.progress import ProgressBar
+from latentdiff.commands.prompts import expand, read_entries
+
+BATCH_SIZE = 8  # what the batching configuration of an export allows
+RANDOM_SEEDS = 1_000_000
+# Options that a server has no input for: it does what the model was exported with.
+LOCAL_OPTIONS = ("sampler", "trajectory", "guidance_rescale", "guidance_interval", "image", "mask", "strength")
+
+
+def run(args):
+    """Asks for the pictures and writes them, see `latentdiff generate --help`."""
+    given = [f"--{name.replace('_', '-')}" for name in LOCAL_OPTIONS if getattr(args, name, None) is not None]
+    if given:
+        raise UsageError(f"--server can't be combined with {', '.join(given)}")
+    entries = read_entries(args)
+    draw = args.seed is None and not all("seed" in entry for entry in entries)
+    requests = expand(entries, args, secrets.randbelow(RANDOM_SEEDS) if draw else args.seed)
+    output = Output(args.output, requests, args.grid)
+    client = _client(args)
+    bar = ProgressBar(sys.stderr)
+    output.prepare()
+    if draw:
+        print(f"latentdiff: random seed {requests[0]['seed']}", file=sys.stderr)
+    try:
+        bar.start(len(requests))
+        for start in range(0, len(requests), BATCH_SIZE):
+            batch = requests[start : start + BATCH_SIZE]
+            pictures = client.generate(**_arguments(batch), batch_size=BATCH_SIZE)
+            for picture, request in zip(pictures, batch, strict=True):
+                bar.advance()
+                _report(bar, output.add(picture, _record(request, args)))
+    finally:
+        _report(bar, output.save_grid())
+
+
+def _client(args):
+    try:
+        from latentdiff.client import Client
+
+        return Client(args.server, Path(args.preset).name, timeout=args.timeout)
+    except ImportError as error:
+        raise UsageError(f"--server HOST:PORT needs pip install latentdiff[serving] ({error})") from error
+    except ValueError as error:
+        raise UsageError(error) from error
+
+
+def _arguments(batch):
+    names = {"prompts": "prompt", "negative_prompts": "negative_prompt", "seed": "seed"}
+    names |= {"num_steps": "num_steps", "guidance_scale": "guidance_scale"}
+    arguments = {argument: [request[name] for request in batch] for argument, name in names.items()}
+    for name in ("num_steps", "guidance_scale"):  # -1: what the model at the server is set to
+        arguments[name] = [-1 if value is None else value for value in arguments[name]]
+    return arguments
+
+
+def _record(request, args):
+    """The settings of a picture; what the server decided is not among them."""
+    known = {name: value for name, value in request.items() if value is not None}
+    return {**known, "server": args.server, "preset": Path(args.preset).name}
+
+
+def _report(bar, path):
+    bar.clear()
+    if path:
+        print(path, flush=True)
