@@ -1,7 +1,5 @@
 """`latentdiff generate`: from prompts to picture files."""
 
-import contextlib
-import os
 import secrets
 import sys
 
@@ -10,6 +8,7 @@ from latentdiff.commands.editing import Editing
 from latentdiff.commands.output import Output, check_writable
 from latentdiff.commands.progress import ProgressBar
 from latentdiff.commands.prompts import expand, read_entries
+from latentdiff.commands.quiet_start import quiet_start
 from latentdiff.preset_folder import preset_folder
 
 BATCH_SIZE = 16  # pictures made at a time; those made are on the disk before the next are begun
@@ -69,7 +68,7 @@ def _check(args):
 
 def open_preset(preset):
     """The `TextToImage` of a preset; says nothing on the terminal while TensorFlow starts."""
-    with _quiet_start():
+    with quiet_start():
         import keras
 
         from latentdiff import TextToImage
@@ -79,24 +78,6 @@ def open_preset(preset):
         return TextToImage.from_preset(preset)
     except Exception as error:  # what Keras raises on damaged files has many types
         raise ValueError(f"the preset {preset} can't be opened: {error}") from error
-
-
-@contextlib.contextmanager
-def _quiet_start():
-    """Keeps what TensorFlow's C++ code says while it starts off the terminal, unless the user set its level."""
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        yield
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
 def _records(pipeline, requests, args, editing):

@@ -8,6 +8,7 @@ from latentdiff.commands import UsageError
 from latentdiff.commands.output import Output
 from latentdiff.commands.progress import ProgressBar
 from latentdiff.commands.prompts import expand, read_entries
+from latentdiff.commands.quiet_start import quiet_start
 
 BATCH_SIZE = 8  # what the batching configuration of an export allows
 RANDOM_SEEDS = 1_000_000
@@ -43,9 +44,11 @@ def run(args):
 
 def _client(args):
     try:
-        from latentdiff.client import Client
+        with quiet_start():
+            from latentdiff import images  # noqa: F401  it comes with Keras, and Keras with TensorFlow
+            from latentdiff.client import Client
 
-        return Client(args.server, Path(args.preset).name, timeout=args.timeout)
+            return Client(args.server, Path(args.preset).name, timeout=args.timeout)
     except ImportError as error:
         raise UsageError(f"--server HOST:PORT needs pip install latentdiff[serving] ({error})") from error
     except ValueError as error:

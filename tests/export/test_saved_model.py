@@ -268,7 +268,8 @@ def test_the_graph_tokenizes_as_keras_does(pipeline):
 # === Writing ===
 
 
-@pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_the_bits(dtype, served_ids, tmp_path):
     """The export itself compares with Keras on the rounded weights; here it is the size, and that Keras' stay."""
     pipeline = tiny_text_to_image()
@@ -311,7 +312,7 @@ def test_a_version_is_never_replaced(pipeline, tmp_path):
 
 
 def test_a_failed_check_leaves_nothing(pipeline, tmp_path, monkeypatch):
-    def write(signatures, folder):
+    def write(signatures, folder, name):
         (folder / "saved_model.pb").write_bytes(b"half")
         raise OSError("disk full")
 
@@ -349,8 +350,12 @@ def test_command(pipeline, served_ids, tmp_path, monkeypatch, capsys):
 
 # === Keras' own export ===
 
+SLOW_PARTS = ("unet", "encoder", "decoder")
 
-@pytest.mark.parametrize("part", ["text_encoder", "unet", "autoencoder", "encoder", "decoder"])
+
+@pytest.mark.parametrize(
+    "part", ["text_encoder", "autoencoder", *(pytest.param(part, marks=pytest.mark.slow) for part in SLOW_PARTS)]
+)
 def test_keras_exports_each_part(pipeline, part, tmp_path):
     import tensorflow as tf
 
