@@ -13,12 +13,13 @@ from latentdiff.commands.quiet_start import quiet_start
 BATCH_SIZE = 8  # what the batching configuration of an export allows
 RANDOM_SEEDS = 1_000_000
 # Options that a server has no input for: it does what the model was exported with.
-LOCAL_OPTIONS = ("sampler", "trajectory", "guidance_rescale", "guidance_interval", "image", "mask", "strength")
+LOCAL_OPTIONS = ("sampler", "trajectory", "guidance_rescale", "guidance_interval")
+LOCAL_OPTIONS += ("init_image", "strength", "mask", "keep_pixels")
 
 
 def run(args):
     """Asks for the pictures and writes them, see `latentdiff generate --help`."""
-    given = [f"--{name.replace('_', '-')}" for name in LOCAL_OPTIONS if getattr(args, name, None) is not None]
+    given = [f"--{name.replace('_', '-')}" for name in LOCAL_OPTIONS if getattr(args, name) not in (None, False)]
     if given:
         raise UsageError(f"--server can't be combined with {', '.join(given)}")
     entries = read_entries(args)
