@@ -1,5 +1,10 @@
 """From words to pictures."""
 
+import numpy as np
+from keras import ops
+
+from latentdiff import samplers
+from latentdiff.compilation import compile_function
 from latentdiff.pipeline import Pipeline
 
 
@@ -54,6 +59,53 @@ class TextToImage(Pipeline):
         settings = self.settings(prompts, negative_prompts, num_steps, guidance_scale, seed, num_images, noise=noise)
         pictures = self._pictures(settings, guidance_rescale, guidance_interval, sampler, batch_size, callback)
         return pictures[0] if single else pictures
+
+    def invert(self, images, prompts, num_steps=None, sampler="ddim", num_iterations=5, batch_size=16):
+        """The noise that pictures are made of: `generate` gives them back, as well as the autoencoder can.
+
+        Args:
+            images: uint8 [0, 255] or float [-1, 1] array (height, width, 3) of the pipeline's `image_size`, or one for
+                each prompt.
+            prompts: str, or list of str: what the pictures show.
+            num_steps: int >= 1, or one for each prompt; the more, the more exact.
+            sampler: name or `Sampler`, one that can be inverted: "ddim" or "euler".
+            num_iterations: see `DDIM.invert`.
+            batch_size: pictures inverted at a time.
+
+        Returns:
+            float32 array (number of prompts, *latent_shape), for one str `latent_shape`: `noise` of `generate` with the
+            same prompts, steps and sampler, and a guidance scale of 1. With other prompts it gives other pictures of
+            the same layout.
+
+        Raises:
+            ValueError: images of another size or range, settings out of range, a sampler that can't be inverted.
+        """
+        settings = self.settings(prompts, num_steps=num_steps, guidance_scale=1.0, seed=0, images=images)
+        invert = self._inversion(samplers.get(sampler), num_iterations)
+        noises = []
+        for start in range(0, len(settings["seeds"]), batch_size):
+            batch = {name: values[start : start + batch_size] for name, values in settings.items()}
+            features = self._encode_text(self.model.text_encoder.tokenize(batch["prompts"]))
+            latents = self._encode_images(batch["images"])
+            noises.append(ops.convert_to_numpy(invert(latents, *features, batch["num_steps"].astype("int32"))))
+        noises = np.concatenate(noises)
+        return noises[0] if isinstance(prompts, str) else noises
+
+    def _inversion(self, sampler, num_iterations):
+        """A compiled function from latents and their context to noise, kept for the next call."""
+        if not isinstance(sampler, samplers.DDIM) or sampler.eta:
+            raise ValueError(
+                f"`sampler` must be one without memory and fresh noise: ddim or euler. Received: {sampler}"
+            )
+        key = (type(sampler), sampler.spacing, num_iterations)
+
+        def invert(latents, context, context_mask, num_steps):
+            denoiser = self.denoiser(context, context_mask)
+            return sampler.invert(denoiser, self.model.noise_schedule, latents, num_steps, num_iterations)
+
+        if key not in self._loops:
+            self._loops[key] = compile_function(invert, self.model)
+        return self._loops[key]
 
     def export(self, folder, **options):
         """Writes a SavedModel for TF Serving into BASE/VERSION, see `export.saved_model.export_saved_model`."""

@@ -116,3 +116,21 @@ def test_numbers_do_not_change():
     for seed, stream in [(0, 0), (7, 0), (7, 1), (noise.MAX_SEED, 50)]:
         expected = [number(seed, stream, index) for index in range(300)]
         np.testing.assert_allclose(draw([seed], (300,), stream)[0], expected, atol=2e-6)
+
+
+# === Between two draws ===
+
+
+def test_interpolation_keeps_the_strength():
+    first, second = draw([1, 2], (8, 8, 16))
+    halves = arrays(noise.interpolate(np.stack([first] * 5), second, np.linspace(0, 1, 5)))
+    assert_close(halves[[0, 4]], np.stack([first, second]), 1e-5)
+    np.testing.assert_allclose(halves.std(axis=(1, 2, 3)), 1.0, atol=0.05)
+    assert_close(halves[2], arrays(noise.interpolate(second, first, 0.5)), 1e-5)
+    angles = [np.arccos(np.corrcoef(halves[row].ravel(), first.ravel())[0, 1]) for row in range(5)]
+    np.testing.assert_allclose(np.diff(angles[1:]), angles[4] / 4, atol=0.02)
+
+
+def test_interpolation_between_equal_draws():
+    (first,) = draw([1], (2, 2, 3))
+    assert_close(noise.interpolate(first, first, 0.3), first, 1e-4)

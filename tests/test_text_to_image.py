@@ -178,6 +178,37 @@ def test_guidance_options_of_the_pipeline():
         TextToImage(plain.model, guidance_rescale=-0.1)
 
 
+def test_inversion_and_back():
+    """To the noise and back, each picture in its own number of steps; with enough iterations nothing is lost. The
+    network of random weights must be a gentle one: no step of a wild one can be taken back."""
+    pipeline = tiny_text_to_image()
+    for variable in pipeline.model.unet.variables:
+        if "conv_out" in variable.path:
+            variable.assign(0.1 * variable)
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype="uint8")
+    prompts, num_steps = ["a cat", "red"], [30, 60]
+    known = arrays(to_uint8(pipeline.model.autoencoder.decode(pipeline.model.autoencoder.encode(images))))
+    noise = pipeline.invert(images, prompts, num_steps, num_iterations=8, batch_size=1)
+    assert noise.shape == (2, 4, 4, 3) and noise.dtype == np.float32
+    assert pipeline.invert(images[0], "a cat", 30).shape == (4, 4, 3)
+    back = pipeline.generate(prompts, num_steps=num_steps, guidance_scale=1.0, noise=noise, sampler="ddim")
+    assert gap(back, known) <= LEVELS
+    assert gap(pipeline.generate(prompts, num_steps=num_steps, guidance_scale=1.0, seed=1), known) > 10
+    for sampler in ("ddpm", "unipc", DDIM(0.5)):
+        with pytest.raises(ValueError, match="`sampler` must be one without memory and fresh noise: ddim or euler"):
+            pipeline.invert(images[0], "a cat", sampler=sampler)
+
+
+def test_noise_in_place_of_a_seed(pipeline):
+    first, second = (np.asarray(noise.normal(np.array([seed], "int32"), (4, 4, 3)))[0] for seed in (1, 2))
+    pictures = pipeline.generate(["a cat", "a cat"], noise=np.stack([first, second]), seed=9)
+    assert gap(pictures, pipeline.generate(["a cat", "a cat"], seed=[1, 2])) <= LEVELS
+    half = pipeline.generate("a cat", noise=noise.interpolate(first, second, 0.5))
+    assert min(gap(half, picture) for picture in pictures) > LEVELS
+    with pytest.raises(ValueError, match=r"`noise` must have shape \(4, 4, 3\)"):
+        pipeline.generate("a cat", noise=first[:2])
+
+
 def test_padding_is_silent(pipeline):
     """The same weights with prompts padded to 8 and to 16 tokens."""
     longer = tiny_latent_diffusion(text_encoder=tiny_text_encoder(sequence_length=16))
