@@ -51,6 +51,8 @@ def add_parser(formats, default_preset, preset_help):
     )
     add("--num-tokens", type=Number(int, 3), metavar="N", help="longest prompt in tokens (default: the preset's)")
     add("--single-file", action="store_true", help="also write pipeline.tflite, the whole way in one file")
+    add("--web", action="store_true", help="also write a page for the browser; npm fetches its libraries")
+    add("--node-modules", type=Path, metavar="FOLDER", help="take the libraries of the page from here, not from npm")
     command.set_defaults(run=run)
 
 
@@ -79,7 +81,7 @@ def run(args):
         bar.show(f"opening {args.preset} ...")
         pipeline = open_preset(args.preset)
         bar.show(f"writing {args.output}, which takes a minute ...")
-        options = {"num_tokens": args.num_tokens, "single_file": args.single_file}
+        options = {name: getattr(args, name) for name in ("num_tokens", "single_file", "web", "node_modules")}
         pipeline.export_litert(args.output, quantization=quantization, **options)
     finally:
         bar.clear()

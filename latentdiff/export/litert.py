@@ -14,12 +14,15 @@ from latentdiff.export.litert_manifest import FORMAT, MANIFEST_FILE, manifest, s
 from latentdiff.export.litert_parts import parts
 from latentdiff.export.litert_quantization import TOLERANCES, check_quantization, quantize
 from latentdiff.export.tokenizer_json import tokenizer_json
+from latentdiff.export.web_page import add_web_page
 
 PACKAGE = Path(__file__).parents[1]
 ROWS = 2  # guidance asks the denoiser for two predictions a step
 
 
-def export_litert(text_to_image, folder, quantization="none", num_tokens=None, single_file=False):
+def export_litert(
+    text_to_image, folder, quantization="none", num_tokens=None, single_file=False, web=False, node_modules=None
+):
     """Writes a folder of LiteRT files, whole or not at all, and checks them against Keras.
 
     The files: text_encoder.tflite, denoiser.tflite, decoder.tflite, encoder.tflite (for image to image),
@@ -33,6 +36,8 @@ def export_litert(text_to_image, folder, quantization="none", num_tokens=None, s
             ("text_encoder", "denoiser", "decoder", "encoder", "pipeline") to these. See `litert_quantization`.
         num_tokens: longest prompt in tokens, marks included; default: that of the text encoder. Shorter is faster.
         single_file: also write pipeline.tflite: token ids and settings in, picture out.
+        web: also write a page for the browser, see `web_page.add_web_page`.
+        node_modules: folder of its libraries; default: npm fetches them.
 
     Returns:
         The folder, a Path.
@@ -54,7 +59,9 @@ def export_litert(text_to_image, folder, quantization="none", num_tokens=None, s
         for name, content in files.items():
             (draft / name).write_bytes(content)
         shutil.copyfile(PACKAGE / "edge.py", draft / "generate.py")
-        shutil.copyfile(PACKAGE / "export" / "edge_folder" / "README.md", draft / "README.md")
+        shutil.copyfile(PACKAGE / "export" / "edge_readme.md", draft / "README.md")
+        if web:
+            add_web_page(draft, node_modules)
     return folder
 
 
