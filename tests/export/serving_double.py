@@ -254,3 +254,14 @@ def _json(key, value):
     if key.endswith("_bytes"):
         return {"b64": base64.b64encode(value).decode()}
     return value.decode() if isinstance(value, bytes) else value.tolist()
+
+
+if __name__ == "__main__":  # for benchmarks/serving_load.py: serving_double.py BASE
+    import os
+    import sys
+
+    import tensorflow_text  # noqa: F401  its kernels
+
+    double = ServingDouble(sys.argv[1])
+    print(f"port {double.port}, REST port {double.rest_port}, process {os.getpid()}", flush=True)
+    threading.Event().wait()

@@ -1,0 +1,117 @@
+"""Mixed load on a server: errors, percentiles, memory.
+
+    python -m benchmarks.serving_load --server localhost:8500 --model emoji-128 --seconds 600 --pid PID
+
+Each client asks, waits and asks again: one to four pictures, each with its own prompt, seed, steps and guidance, and
+now and then something malformed that the server must bound. Every tenth request is always the same; its picture must
+be too, whatever the neighbours in its batch are. `--pid` is the server's process, if it is on this machine: its memory
+is watched.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from latentdiff.client import Client
+
+PROMPTS = ["a red apple, 3d", "a smiling cat, flat", "police car", "", "a rocket " * 60, "grüne Äpfel 🍏"]
+STEPS = (1, 2, 4, 8, 8, 8, 20)
+ODD = ({"num_steps": 0}, {"num_steps": -5}, {"guidance_scale": float("nan")}, {"guidance_scale": 1e9})
+CANARY = {"prompts": "a red apple, 3d", "seed": 7, "num_steps": 4, "guidance_scale": 3.0}
+LEVELS = 2
+
+
+class Load:
+    """What all clients together have seen."""
+
+    def __init__(self, client, seconds):
+        self.client = client
+        self.until = time.monotonic() + seconds
+        self.times, self.pictures, self.errors = [], 0, []
+        self.canary = client.generate(**CANARY)
+        self.lock = threading.Lock()
+
+    def run(self, seed):
+        """One client's requests, until the time is over."""
+        draws = random.Random(seed)
+        number = 0
+        while time.monotonic() < self.until:
+            number += 1
+            request = CANARY if number % 10 == 0 else make_request(draws)
+            start = time.monotonic()
+            try:
+                pictures = self.client.generate(**request)
+                if request is CANARY and np.abs(pictures.astype(int) - self.canary).max() > LEVELS:
+                    raise ValueError("the same request got another picture")
+            except Exception as error:
+                with self.lock:
+                    self.errors.append(f"{type(error).__name__}: {error}"[:200])
+                continue
+            with self.lock:
+                self.times.append(time.monotonic() - start)
+                self.pictures += 1 if pictures.ndim == 3 else len(pictures)
+
+
+def make_request(draws):
+    count = draws.randint(1, 4)
+    request = {
+        "prompts": [draws.choice(PROMPTS) for _ in range(count)],
+        "negative_prompts": [draws.choice(["", "black and white"]) for _ in range(count)],
+        "seed": [draws.randrange(2**31) for _ in range(count)],
+        "num_steps": [draws.choice(STEPS) for _ in range(count)],
+        "guidance_scale": [draws.choice([1.0, 3.0, 7.5]) for _ in range(count)],
+    }
+    if draws.random() < 0.05:
+        for name, value in draws.choice(ODD).items():
+            request[name][0] = value
+    return request
+
+
+def memory(pid):
+    """Resident megabytes of a process, None without a pid."""
+    if pid is None:
+        return None
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", required=True, metavar="HOST:PORT")
+    parser.add_argument("--model", default="emoji-128")
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--pid", type=int)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")  # the server says what it bounds
+    load = Load(Client(args.server, args.model, timeout=300.0), args.seconds)
+    threads = [threading.Thread(target=load.run, args=(seed,)) for seed in range(args.clients)]
+    for thread in threads:
+        thread.start()
+    samples = []
+    while any(thread.is_alive() for thread in threads):
+        samples.append(memory(args.pid))
+        time.sleep(min(5.0, args.seconds / 20))
+    times = sorted(load.times)
+    percentiles = {f"p{share}": round(times[int(len(times) * share / 100)], 2) for share in (50, 90, 99)}
+    report = {"requests": len(times), "pictures": load.pictures, "errors": len(load.errors), **percentiles}
+    report |= {"longest": round(times[-1], 2), "first_errors": load.errors[:3]}
+    if args.pid:
+        fifth = max(len(samples) // 5, 1)
+        names = ("memory_first_fifth", "memory_last_fifth")
+        report |= dict(
+            zip(names, (round(statistics.mean(part)) for part in (samples[:fifth], samples[-fifth:])), strict=True)
+        )
+        report["memory_every_tenth"] = [round(value) for value in samples[:: max(len(samples) // 10, 1)]]
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

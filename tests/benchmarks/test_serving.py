@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from benchmarks import serving, serving_load
+
+
+class Side:
+    """Takes a second a picture and step, and keeps the order of calls."""
+
+    def __init__(self, name, calls):
+        self.name = name
+        self.calls = calls
+
+    def seconds(self, batch, steps):
+        self.calls.append((self.name, batch, steps))
+        return float(batch * steps)
+
+
+def test_sides_take_turns():
+    calls = []
+    medians = serving.measure({"a": Side("a", calls), "b": Side("b", calls)}, [1, 4], steps=10, rounds=3)
+    assert medians == {("a", 1): 10.0, ("a", 4): 40.0, ("b", 1): 10.0, ("b", 4): 40.0}
+    assert calls[:4] == [("a", 1, 1), ("a", 4, 1), ("b", 1, 1), ("b", 4, 1)]
+    assert [name for name, _, _ in calls[4:8]] == ["a", "b", "a", "b"] and len(calls) == 16
+
+
+def test_table():
+    lines = serving.table({("a", 1): 2.0, ("a", 4): 4.0}, [1, 4], steps=10).splitlines()
+    assert lines[0].startswith("| 10 steps | s/image, batch 1 | images/s, batch 1 | s/image, batch 4 |")
+    assert lines[2] == "| a | 2.000 | 0.50 | 1.000 | 1.00 |"
+
+
+class Service:
+    """A client whose server adds `noise` levels to every picture after the first."""
+
+    def __init__(self, noise=0):
+        self.noise = noise
+        self.requests = []
+
+    def generate(self, **request):
+        self.requests.append(request)
+        level = 100 + (self.noise if len(self.requests) > 1 else 0)
+        shape = (2, 2, 3) if isinstance(request["prompts"], str) else (len(request["prompts"]), 2, 2, 3)
+        return np.full(shape, level, "uint8")
+
+
+@pytest.mark.parametrize("noise, expected", [(2, 0), (3, 1)])
+def test_load_notices_another_picture(noise, expected):
+    load = serving_load.Load(Service(noise), seconds=0.05)
+    load.run(seed=0)
+    assert load.times and load.pictures >= len(load.times)
+    assert bool(load.errors) == bool(expected)
+    assert all("another picture" in error for error in load.errors)
+
+
+def test_load_counts_errors():
+    service = Service()
+    load = serving_load.Load(service, seconds=0.02)
+    service.generate = lambda **request: 1 / 0
+    load.run(seed=0)
+    assert load.errors and not load.times
+
+
+def test_memory_of_this_process():
+    import os
+
+    assert 10 < serving_load.memory(os.getpid()) < 100_000
+    assert serving_load.memory(None) is None
+
+
+def test_requests_are_mixed():
+    import random
+
+    draws = random.Random(0)
+    requests = [serving_load.make_request(draws) for _ in range(200)]
+    assert {len(request["prompts"]) for request in requests} == {1, 2, 3, 4}
+    steps = {value for request in requests for value in request["num_steps"]}
+    assert {0, 1, 20} <= steps
