@@ -40,6 +40,31 @@ class Denoiser:
         return self.noise_schedule.split(prediction, noisy_latents, timesteps, self.prediction_type)
 
 
+class Mixture:
+    """A denoiser that is of several minds: the mean of what another one says for several prompts of each picture.
+
+    Args:
+        denoiser: a denoiser for a batch of `parts` times the size, the first prompts of all pictures in front.
+        shares: float32 (batch,) for each of the parts, how much it counts; those of a picture sum to 1.
+
+    Call arguments and result: those of a denoiser for the plain batch.
+
+    Reference: Liu et al., Compositional Visual Generation with Composable Diffusion Models, 2022, arXiv:2206.01714,
+    equation 11, with weights that sum to 1.
+    """
+
+    def __init__(self, denoiser, shares):
+        self.denoiser = denoiser
+        self.shares = shares
+        self.noise_schedule = denoiser.noise_schedule
+
+    def __call__(self, noisy_latents, timesteps):
+        parts = len(self.shares)
+        answers = self.denoiser(ops.concatenate([noisy_latents] * parts), ops.concatenate([timesteps] * parts))
+        shares = ops.reshape(ops.concatenate(self.shares), (-1, 1, 1, 1))  # (parts * batch, 1, 1, 1)
+        return tuple(sum(ops.split(shares * answer, parts)) for answer in answers)
+
+
 class KnownRegion:
     """A denoiser that knows part of the answer: in the known region it gives the latents that are there, whatever it
     is asked, and so every sampler ends at them. What it says of the rest has seen them.

@@ -9,14 +9,15 @@ from keras import ops
 
 from latentdiff import images as pixels
 from latentdiff import noise as seeded
-from latentdiff import samplers
+from latentdiff import prompt_weights, samplers
 from latentdiff.compilation import compile_function
-from latentdiff.denoiser import Denoiser, KnownRegion
+from latentdiff.denoiser import Denoiser, KnownRegion, Mixture
 from latentdiff.guidance import ClassifierFreeGuidance, check_guidance
 from latentdiff.picture_settings import check_range, each, each_array, each_image, each_mask
 
 # Arguments of `Pipeline` beside the model; presets keep them.
-SETTINGS = ("image_size", "sampler", "num_steps", "guidance_scale", "guidance_rescale", "guidance_interval")
+GUIDANCE = ("guidance_scale", "guidance_rescale", "guidance_interval")
+SETTINGS = ("image_size", "sampler", "num_steps", *GUIDANCE)
 
 
 class Pipeline:
@@ -118,6 +119,8 @@ class Pipeline:
             "guidance_scale": each(guidance_scale, count, "guidance_scale", float),
             **self._arrays(count, **arrays),
         }
+        for prompt in (*prompts, *settings["negative_prompts"]):
+            prompt_weights.parse(str(prompt))
         strength = each(strength, count, "strength", float)
         check_range(settings["num_steps"], 1, self.model.noise_schedule.num_train_timesteps, "num_steps")
         check_range(settings["guidance_scale"], 1.0, 1000.0, "guidance_scale")
@@ -153,13 +156,23 @@ class Pipeline:
         """int32 (batch, tokens) -> context float32 (batch, tokens, dim), context_mask bool (batch, tokens)."""
         return self.model.text_encoder(token_ids), self.model.text_encoder.mask(token_ids)
 
-    def denoiser(self, context, context_mask, guidance_scale=None, guidance_rescale=None, guidance_interval=None):
+    def denoiser(
+        self,
+        context,
+        context_mask,
+        guidance_scale=None,
+        guidance_rescale=None,
+        guidance_interval=None,
+        shares=None,
+    ):
         """A denoiser for text features; with `guidance_scale`, those of the negative prompts follow in the batch.
 
-        `guidance_rescale` and `guidance_interval` are by default those of the pipeline.
+        `guidance_rescale` and `guidance_interval` are by default those of the pipeline. `shares` are those of prompts
+        that are mixtures, see `prompt_weights.encode`.
         """
         model = self.model
         denoiser = Denoiser(model.unet, model.noise_schedule, model.prediction_type, context, context_mask)
+        denoiser = denoiser if shares is None else Mixture(denoiser, shares)
         if guidance_scale is None:
             return denoiser
         return ClassifierFreeGuidance(denoiser, guidance_scale, *self._guidance(guidance_rescale, guidance_interval))
@@ -196,10 +209,12 @@ class Pipeline:
         """Latents of one batch."""
         guided = bool(np.any(batch["guidance_scale"] != 1.0))
         texts = batch["prompts"] + batch["negative_prompts"] if guided else batch["prompts"]
-        context, context_mask = self._encode_text(self.model.text_encoder.tokenize(texts))
+        context, context_mask, shares = prompt_weights.encode(texts, self.model.text_encoder, self._encode_text)
         numbers = {"guidance_scale": "float32", "num_steps": "int32", "seeds": "int32", "first_step": "float32"}
         inputs = {name: batch[name].astype(dtype) for name, dtype in numbers.items()}
         inputs |= {"context": context, "context_mask": context_mask}
+        if shares is not None:
+            inputs["shares"] = shares
         sampler, start, whole_loop, one_step = self._compiled(sampler, guidance if guided else None)
         latents = batch.get("noise")
         latents = seeded.normal(inputs["seeds"], self.latent_shape) if latents is None else latents.astype("float32")
@@ -233,24 +248,22 @@ class Pipeline:
     def _compile(self, sampler, guidance):
         schedule = self.model.noise_schedule
 
-        def parts(
-            context, context_mask, guidance_scale, num_steps, seeds, first_step, known_latents=None, repaint=None
-        ):
-            limits = () if guidance is None else (guidance_scale, *guidance)
-            denoiser = self.denoiser(context, context_mask, *limits)
-            if known_latents is not None:
-                denoiser = KnownRegion(denoiser, schedule, known_latents, repaint)
-            return denoiser, {"num_steps": num_steps, "seeds": seeds, "first_step": first_step}
+        def parts(inputs):
+            guided = {} if guidance is None else dict(zip(GUIDANCE, (inputs["guidance_scale"], *guidance), strict=True))
+            denoiser = self.denoiser(inputs["context"], inputs["context_mask"], **guided, shares=inputs.get("shares"))
+            if "repaint" in inputs:
+                denoiser = KnownRegion(denoiser, schedule, inputs["known_latents"], inputs["repaint"])
+            return denoiser, {name: inputs[name] for name in ("num_steps", "seeds", "first_step")}
 
         def start(latents, noise, num_steps, first_step):
             return sampler.start(schedule, latents, noise, num_steps, first_step)
 
         def whole_loop(noisy_latents, inputs):
-            denoiser, settings = parts(**inputs)
+            denoiser, settings = parts(inputs)
             return sampler.sample(denoiser, schedule, noisy_latents, **settings)
 
         def one_step(noisy_latents, state, step, inputs):
-            denoiser, settings = parts(**inputs)
+            denoiser, settings = parts(inputs)
             return sampler.advance(denoiser, schedule, noisy_latents, state, step, **settings)
 
         return sampler, *(compile_function(function, self.model) for function in (start, whole_loop, one_step))

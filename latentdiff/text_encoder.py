@@ -113,23 +113,37 @@ class TextEncoder(keras.Model):
         Returns:
             int32 numpy array (len(prompts), sequence_length). Warns when a prompt is cut, and says what was.
         """
-        prompts = [str(prompt) for prompt in prompts]
-        token_ids = np.full((len(prompts), self.sequence_length), self.pad_id, "int32")
+        return np.array([self.tokenize_pieces([(str(prompt), 1.0)])[0] for prompt in prompts])
+
+    def tokenize_pieces(self, pieces):
+        """Token ids of one prompt of which some pieces count more than others.
+
+        Args:
+            pieces: list of (text, weight).
+
+        Returns:
+            int32 numpy array (sequence_length,), and the weight of each token, float32, 1 for those of no text. Warns
+            like `tokenize`.
+        """
+        # An empty string is its own case: some tokenizers can't take one.
+        tokens = [ops.convert_to_numpy(self.tokenizer(text)) if text.strip() else np.zeros(0) for text, _ in pieces]
+        ids = [int(token) for piece in tokens for token in np.asarray(piece)]
+        weights = [weight for piece, (_, weight) in zip(tokens, pieces, strict=True) for _ in piece]
         start = [] if self.start_id is None else [self.start_id]
         end = [] if self.end_id is None else [self.end_id]
         room = self.sequence_length - len(start) - len(end)
-        for row, prompt in enumerate(prompts):
-            # An empty string is its own case: some tokenizers can't take one.
-            ids = [int(token) for token in np.asarray(ops.convert_to_numpy(self.tokenizer(prompt)))] if prompt else []
-            if len(ids) > room:
-                lost = self.tokenizer.detokenize(ids[room:])
-                warnings.warn(
-                    f"The prompt {prompt!r} has {len(ids)} tokens, {room} fit: it was cut before {_text(lost)!r}.",
-                    stacklevel=2,
-                )
-            ids = start + ids[:room] + end
-            token_ids[row, : len(ids)] = ids
-        return token_ids
+        if len(ids) > room:
+            prompt, lost = "".join(text for text, _ in pieces), self.tokenizer.detokenize(ids[room:])
+            warnings.warn(
+                f"The prompt {prompt!r} has {len(ids)} tokens, {room} fit: it was cut before {_text(lost)!r}.",
+                stacklevel=3,
+            )
+        row = np.full(self.sequence_length, self.pad_id, "int32")
+        row_weights = np.ones(self.sequence_length, "float32")
+        ids = start + ids[:room] + end
+        row[: len(ids)] = ids
+        row_weights[len(start) : len(start) + len(weights[:room])] = weights[:room]
+        return row, row_weights
 
     def encode(self, prompts):
         """Text features of prompts.

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from latentdiff import samplers
+from latentdiff import prompt_weights, samplers
 from latentdiff.compilation import compile_function
 from latentdiff.pipeline import Pipeline
 
@@ -85,9 +85,9 @@ class TextToImage(Pipeline):
         noises = []
         for start in range(0, len(settings["seeds"]), batch_size):
             batch = {name: values[start : start + batch_size] for name, values in settings.items()}
-            features = self._encode_text(self.model.text_encoder.tokenize(batch["prompts"]))
+            features = prompt_weights.encode(batch["prompts"], self.model.text_encoder, self._encode_text)
             latents = self._encode_images(batch["images"])
-            noises.append(ops.convert_to_numpy(invert(latents, *features, batch["num_steps"].astype("int32"))))
+            noises.append(ops.convert_to_numpy(invert(latents, batch["num_steps"].astype("int32"), *features)))
         noises = np.concatenate(noises)
         return noises[0] if isinstance(prompts, str) else noises
 
@@ -99,8 +99,8 @@ class TextToImage(Pipeline):
             )
         key = (type(sampler), sampler.spacing, num_iterations)
 
-        def invert(latents, context, context_mask, num_steps):
-            denoiser = self.denoiser(context, context_mask)
+        def invert(latents, num_steps, context, context_mask, shares):
+            denoiser = self.denoiser(context, context_mask, shares=shares)
             return sampler.invert(denoiser, self.model.noise_schedule, latents, num_steps, num_iterations)
 
         if key not in self._loops:

@@ -22,7 +22,7 @@ ROWS = [
     {"autoencoder", "unet"},
     {"samplers", "guidance", "denoiser"},
     {"latent_diffusion"},
-    {"pipeline", "picture_settings"},
+    {"pipeline", "picture_settings", "prompt_weights"},
     {"text_to_image", "image_to_image", "inpaint"},
     {"presets", "callbacks", "metrics", "export", "client"},
     {"cli", "commands", "__main__"},
