@@ -28,6 +28,10 @@ prompts file:
   a JSON list of texts, or of objects such as {"prompt": "a red apple, 3d", "seed": 7, "negative_prompt": "green",
   "num_steps": 20, "guidance_scale": 3.0}. All but the prompt may be left out; the options then apply.
 
+weights in prompts:
+  "(red:1.5) apple" makes red count more, (red:0.5) less; "red apple:0.7 | green apple:0.3" is a mixture of both.
+  Other parentheses are plain text; a backslash in front of ( ) : | makes them so.
+
 pictures to begin with:
   --init-image must have the proportions of the model's pictures, and is resized to their size. It is put on white
   where it is transparent; a mask is white where it is transparent.

@@ -14,6 +14,7 @@ from latentdiff.compilation import compile_function
 from latentdiff.denoiser import Denoiser, KnownRegion, Mixture
 from latentdiff.guidance import ClassifierFreeGuidance, check_guidance
 from latentdiff.picture_settings import check_range, each, each_array, each_image, each_mask
+from latentdiff.prompt_syntax import parse
 
 # Arguments of `Pipeline` beside the model; presets keep them.
 GUIDANCE = ("guidance_scale", "guidance_rescale", "guidance_interval")
@@ -120,7 +121,7 @@ class Pipeline:
             **self._arrays(count, **arrays),
         }
         for prompt in (*prompts, *settings["negative_prompts"]):
-            prompt_weights.parse(str(prompt))
+            parse(str(prompt))
         strength = each(strength, count, "strength", float)
         check_range(settings["num_steps"], 1, self.model.noise_schedule.num_train_timesteps, "num_steps")
         check_range(settings["guidance_scale"], 1.0, 1000.0, "guidance_scale")

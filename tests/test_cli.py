@@ -261,6 +261,13 @@ def test_wrong_pictures(run, photo, arguments, words):
     refused(run("a cat", "--seed", 7, *arguments), *words)
 
 
+def test_weights_in_prompts(run, pipeline):
+    assert run("(red:2) apple:3 | a cat:1", "--seed", 3)[1] == "red-2-apple-3-a-cat-1-seed-3.png\n"
+    picture = np.asarray(open_image("red-2-apple-3-a-cat-1-seed-3.png"))
+    expected = pipeline.generate("(red:2) apple:3 | a cat:1", seed=3, callback=lambda *step: None)
+    np.testing.assert_array_equal(picture, expected)
+
+
 def test_several_pictures_are_a_folder_with_a_manifest(run, preset, tmp_path):
     command = ["a red apple", "a smiling cat", "--num-images", 2, "--seed", 7, "--output", "out"]
     code, out, _ = run(*command)
@@ -412,6 +419,10 @@ def test_progress_bar(run, monkeypatch):
         (["a", "--output", "/proc/latentdiff/out"], ["/proc/latentdiff/out"]),
         (["a", "--trajectory", "/dev/null/cat.gif"], ["/dev/null is not a folder"]),
         (["a", "--num", "3"], ["--num"]),
+        (["(red:20) a"], ["a prompt", "weight outside [0, 10]", "(red:20)"]),
+        (["a", "--negative-prompt", "a:1 | b"], ["no weight, 'b'"]),
+        (["(red:2) a", "--server", "localhost:1"], ["--server takes no prompts with weights", "(red:2) a"]),
+        (["a", "--negative-prompt", "a:1 | b", "--server", "localhost:1"], ["no weight, 'b'"]),
     ],
 )
 def test_wrong_arguments(run, tmp_path, arguments, words):

@@ -17,7 +17,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "saved_models" not in p
 
 # Each part may import those of its own row and of the rows above.
 ROWS = [
-    {"version", "preset_folder", "images", "noise", "noise_schedule", "layers", "text_encoder"},
+    {"version", "preset_folder", "prompt_syntax", "images", "noise", "noise_schedule", "layers", "text_encoder"},
     {"compilation", "npz_weights", "preset_weights", "trainable_model", "losses"},
     {"autoencoder", "unet"},
     {"samplers", "guidance", "denoiser"},

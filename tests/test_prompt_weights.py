@@ -5,7 +5,7 @@ from harness import arrays, normal, tiny_latent_diffusion, tiny_text_encoder, ti
 
 from latentdiff import NoiseSchedule, TextToImage, prompt_weights
 from latentdiff.denoiser import Mixture
-from latentdiff.prompt_weights import blend, escape, parse
+from latentdiff.prompt_syntax import blend, escape, parse
 
 LEVELS = 2  # of 255
 

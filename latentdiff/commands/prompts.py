@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from latentdiff.commands import UsageError
+from latentdiff.prompt_syntax import parse
 
 MAX_SEED = 2**31 - 1  # noise.MAX_SEED, which is slow to import
 
@@ -39,11 +40,12 @@ class Number:
 
 
 class Text:
-    """Any text, as a JSON value."""
+    """Any text, as a JSON value; its weights must be right, see `prompt_syntax`."""
 
     def check(self, value):
         if not isinstance(value, str):
             raise ValueError(f"must be text. Received: {value!r}")
+        parse(value)
         return value
 
 

@@ -9,6 +9,7 @@ from latentdiff.commands.output import Output
 from latentdiff.commands.progress import ProgressBar
 from latentdiff.commands.prompts import expand, read_entries
 from latentdiff.commands.quiet_start import quiet_start
+from latentdiff.prompt_syntax import parse
 
 BATCH_SIZE = 8  # what the batching configuration of an export allows
 RANDOM_SEEDS = 1_000_000
@@ -25,6 +26,7 @@ def run(args):
     entries = read_entries(args)
     draw = args.seed is None and not all("seed" in entry for entry in entries)
     requests = expand(entries, args, secrets.randbelow(RANDOM_SEEDS) if draw else args.seed)
+    _refuse_weights(requests)
     output = Output(args.output, requests, args.grid)
     client = _client(args)
     bar = ProgressBar(sys.stderr)
@@ -41,6 +43,17 @@ def run(args):
                 _report(bar, output.add(picture, _record(request, args)))
     finally:
         _report(bar, output.save_grid())
+
+
+def _refuse_weights(requests):
+    """A server would take them for words."""
+    for text in (request[name] for request in requests for name in ("prompt", "negative_prompt")):
+        try:
+            parts = parse(text)
+        except ValueError as error:
+            raise UsageError(error) from error
+        if len(parts) > 1 or parts[0].weighted:
+            raise UsageError(f"--server takes no prompts with weights, such as {text!r}")
 
 
 def _client(args):

@@ -1,0 +1,134 @@
+"""Prompts that say how much their parts count: `(red:1.3) apple`, and mixtures: `red apple:0.7 | green apple:0.3`.
+
+`(TEXT:NUMBER)` makes the words of TEXT count NUMBER times as much; groups may be nested, and multiply. A prompt whose
+parts, between bars, all end in `:NUMBER` is a mixture in these proportions. All else is plain text, parentheses and
+bars included; a backslash in front of ( ) | : takes a special meaning from it.
+"""
+
+import dataclasses
+import re
+
+MAX_WEIGHT = 10.0
+NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
+WEIGHTED = re.compile(rf"(?P<text>(?:\\.|[^\\])*):\s*(?P<weight>{NUMBER})\s*", re.DOTALL | re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One of the prompts that a mixture has, or the only one.
+
+    Attributes:
+        share: its share in the mixture; all shares sum to 1.
+        pieces: tuple of (text, weight).
+    """
+
+    share: float
+    pieces: tuple
+
+    @property
+    def text(self):
+        """The text without weights."""
+        return "".join(text for text, _ in self.pieces)
+
+    @property
+    def weighted(self):
+        """Whether any words count more or less than others do."""
+        return any(weight != 1.0 for _, weight in self.pieces)
+
+
+def parse(prompt):
+    """The parts of a prompt, a list of `Part`s; parts of a mixture with share 0 are left out.
+
+    Raises:
+        ValueError: a weight outside [0, 10], a mixture of which only some parts have one, or whose weights are all 0.
+    """
+    texts = _split(prompt)
+    matches = [WEIGHTED.fullmatch(text) for text in texts]
+    if len(texts) == 1 or not any(matches):
+        return [Part(1.0, _pieces(prompt, prompt))]
+    if not all(matches):
+        missing = texts[matches.index(None)].strip()
+        raise ValueError(
+            f"`prompts` has a mixture with a part that has no weight, {missing!r}: write TEXT:NUMBER | TEXT:NUMBER, or "
+            rf"\| and \: for characters without a meaning. Received: {prompt!r}"
+        )
+    weights = [_number(match["weight"], prompt) for match in matches]
+    if not sum(weights):
+        raise ValueError(f"`prompts` has a mixture whose weights are all 0. Received: {prompt!r}")
+    return [
+        Part(weight / sum(weights), _pieces(match["text"].strip(), prompt))
+        for weight, match in zip(weights, matches, strict=True)
+        if weight
+    ]
+
+
+def escape(text):
+    """`text` with a backslash in front of all that has a meaning in prompts."""
+    return re.sub(r"([()|:\\])", r"\\\1", text)
+
+
+def blend(prompts, weights):
+    """The prompt that mixes `prompts` in the proportions `weights`; the prompts may have weighted words themselves.
+
+    Raises:
+        ValueError: not as many weights as prompts, or fewer than two.
+    """
+    if len(prompts) != len(weights) or len(prompts) < 2:
+        raise ValueError(
+            f"`weights` must be one for each of 2 prompts or more. Received: {len(weights)} for {len(prompts)} prompts"
+        )
+    return " | ".join(f"{prompt}:{float(weight)}" for prompt, weight in zip(prompts, weights, strict=True))
+
+
+def _split(prompt):
+    """What stands between the bars."""
+    bars = [match.start() for match in re.finditer(r"\\.|\|", prompt, re.DOTALL) if match[0] == "|"]
+    edges = [-1, *bars, len(prompt)]
+    return [prompt[start + 1 : end] for start, end in zip(edges, edges[1:], strict=False)]
+
+
+def _number(text, prompt):
+    number = float(text)
+    if not 0.0 <= number <= MAX_WEIGHT:
+        raise ValueError(
+            f"`prompts` has a weight outside [0, {MAX_WEIGHT:g}], {text}; write \\( and \\) for parentheses without a "
+            f"meaning. Received: {prompt!r}"
+        )
+    return number
+
+
+def _pieces(text, prompt):
+    """Tuple of (text, weight) without backslashes; neighbours of the same weight are joined, empty ones left out."""
+    pieces = []
+    for piece, weight in _raw_pieces(text, prompt, 1.0):
+        piece = re.sub(r"\\([()|:\\])", r"\1", piece)
+        if pieces and pieces[-1][1] == weight:
+            pieces[-1] = (pieces[-1][0] + piece, weight)
+        elif piece:
+            pieces.append((piece, weight))
+    return tuple(pieces)
+
+
+def _raw_pieces(text, prompt, weight):
+    start = place = 0
+    while place < len(text):
+        inner = _inside(text, place)
+        match = inner and WEIGHTED.fullmatch(inner)
+        if match:
+            yield text[start:place], weight
+            yield from _raw_pieces(match["text"], prompt, weight * _number(match["weight"], prompt))
+            start = place = place + len(inner) + 2
+        else:
+            place += 2 if text[place] == "\\" else 1
+    yield text[start:], weight
+
+
+def _inside(text, place):
+    """What the parentheses that open at `place` enclose, or None."""
+    depth, end = 0, place
+    while end < len(text):
+        depth += {"(": 1, ")": -1}.get(text[end], 0)
+        if not depth:
+            return text[place + 1 : end] or None
+        end += 2 if text[end] == "\\" else 1
+    return None
