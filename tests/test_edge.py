@@ -14,7 +14,7 @@ from exported import tiny_export
 from harness import needs_tensorflow
 from PIL import Image
 
-from latentdiff import ImageToImage, NoiseSchedule, edge, noise, samplers
+from latentdiff import ImageToImage, NoiseSchedule, TextToImage, edge, noise, samplers
 from latentdiff.images import read_settings
 
 has_runtime = all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tokenizers"))
@@ -75,6 +75,17 @@ def test_same_pictures_from_a_picture(sampler, strength):
     theirs = ImageToImage(pipeline.model, guidance_scale=pipeline.guidance_scale)
     expected = theirs.generate({"images": image, "prompts": "cat"}, **settings)
     np.testing.assert_allclose(picture.astype(int), expected, atol=2)
+
+
+@pytest.mark.slow
+@needs_tensorflow
+@needs_runtime
+def test_same_pictures_of_the_shipped_preset(tmp_path):
+    pipeline = TextToImage.from_preset("emoji-128")
+    runtime = edge.EdgePipeline(pipeline.export_litert(tmp_path / "edge"))
+    for seed, prompt in enumerate(["a red apple, 3d", "Grinning cat (flat)!", "police car, noto"]):
+        picture = runtime.generate(prompt, seed=seed)
+        np.testing.assert_allclose(picture.astype(int), pipeline.generate(prompt, seed=seed), atol=2)
 
 
 # === The same arithmetic ===

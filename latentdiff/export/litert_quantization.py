@@ -8,11 +8,9 @@ from latentdiff.export.litert_embeddings import quantize_embeddings
 
 QUANTIZATIONS = ("none", "float16", "dynamic_int8")
 FLOAT16 = {"num_bits": 16, "algorithm_key": "float_casting"}
-# Layers, by name, that "dynamic_int8" spares. The text encoder keeps 16 bits, except for its words, since guidance
-# exaggerates what 8 bits do to its features. The layers that see the time, the text and the latents themselves take
-# little time, so they have weights of 8 bits but activations of 32. docs/edge.md has the figures.
-WIDE = ".*text_encoder.*"
-NARROW_WEIGHTS_ONLY = ".*(time_embedding|time_dense|pool_dense|cross_attention_1/(key|value)|conv_in|conv_out).*"
+# Layers, by name, whose weights alone have 8 bits in "dynamic_int8": they compute with activations of 32 bits. Guidance
+# exaggerates what 8 bits do to the features of the text, and the text is read but once a picture.
+WEIGHTS_ONLY = ".*text_encoder.*"
 # How far a part may be from Keras, its root mean square error by the root mean square of the answer. Weights of 11
 # significant bits and of 8 bits have errors of about 1e-4 and 1e-2 each; a part that was quantized wrongly is off by 1.
 TOLERANCES = {"none": 1e-4, "float16": 5e-3, "dynamic_int8": 0.15}
@@ -42,7 +40,7 @@ def quantize(content, quantization):
 
     "float16" halves the file; the numbers are widened again when it is opened, and it is as fast as before.
     "dynamic_int8" has weights of 8 bits, one scale an output channel, and turns activations into 8 bits while it runs,
-    except for a few layers where the error shows more than the time.
+    except in the text encoder.
 
     Args:
         content: bytes.
@@ -63,8 +61,7 @@ def quantize(content, quantization):
         recipes.add_weight_only_config(**every, **FLOAT16)
     else:
         recipes.add_dynamic_config(**every, num_bits=8)
-        recipes.add_weight_only_config(**{**every, "regex": NARROW_WEIGHTS_ONLY}, num_bits=8)
-        recipes.add_weight_only_config(**{**every, "regex": WIDE}, **FLOAT16)
+        recipes.add_weight_only_config(**{**every, "regex": WEIGHTS_ONLY}, num_bits=8)
     logging.getLogger("absl").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         work = quantizer.Quantizer(bytearray(content), recipes.get_quantization_recipe())

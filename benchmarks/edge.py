@@ -1,0 +1,240 @@
+"""Times one call of a preset's U-Net, guided (batch 2), in LiteRT and in its peers, and whole pictures on the edge.
+
+    python benchmarks/edge.py --work DIR [--preset P] [--threads 2] [--torch PYTHON] [--edge PYTHON] [--rounds 15]
+
+DIR keeps the exported folders and converted models for the next time. Needs onnxruntime, openvino, nncf, onnx and
+tf2onnx beside the package; PYTHON are those of environments with torch and diffusers, and with what the README of an
+exported folder asks for. All sides are timed in turn, round after round; medians are quoted.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin make their neighbours slow
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from latentdiff import TextToImage
+from latentdiff.export.litert import export_litert
+from latentdiff.export.litert_quantization import QUANTIZATIONS
+
+BATCH = 2
+PROMPT = ["a red apple, 3d", "--seed", "7"]
+
+
+def example(text_to_image):
+    """Inputs of one guided call."""
+    rng = np.random.default_rng(0)
+    text_encoder = text_to_image.model.text_encoder
+    tokens = text_encoder.sequence_length
+    return {
+        "noisy_latents": rng.standard_normal((BATCH, *text_to_image.latent_shape)).astype("float32"),
+        "timesteps": np.full(BATCH, 500.0, "float32"),
+        "context": rng.standard_normal((BATCH, tokens, text_encoder.context_dim)).astype("float32"),
+        "context_mask": np.ones((BATCH, tokens), "float32"),
+    }
+
+
+def unet_function(text_to_image, inputs):
+    """The U-Net as a TensorFlow graph."""
+    import tensorflow as tf
+
+    unet = text_to_image.model.unet
+
+    def predict(noisy_latents, timesteps, context, context_mask):
+        values = {"noisy_latents": noisy_latents, "timesteps": timesteps, "context": context}
+        return unet({**values, "context_mask": context_mask > 0.5})
+
+    return tf.function(predict, [tf.TensorSpec(value.shape, value.dtype, name) for name, value in inputs.items()])
+
+
+# === Sides: each a function of no arguments that makes one prediction ===
+
+
+def tensorflow_side(function, inputs, threads):
+    import tensorflow as tf
+
+    values = {name: tf.constant(value) for name, value in inputs.items()}
+    return lambda: function(**values).numpy()
+
+
+def litert_side(folder, inputs, threads):
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_path=str(folder / "denoiser.tflite"), num_threads=threads).get_signature_runner()
+    return lambda: runner(**inputs)["prediction"]
+
+
+def onnx_side(path, inputs, threads):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, inputs)[0]
+
+
+def openvino_side(path, inputs, threads):
+    import openvino
+
+    core = openvino.Core()
+    hints = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(str(path), "CPU", hints)
+    return lambda: compiled(inputs)[0]
+
+
+class TorchSide:
+    """diffusers' U-Net of the same shape in a process of its own, see `benchmarks/torch_unet.py`."""
+
+    def __init__(self, python, unet, mode, threads):
+        self.mode = mode
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        script = Path(__file__).with_name("torch_unet.py")
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen([python, str(script)], env=environment, **pipes)
+        self._ask(unet.get_config())
+
+    def _ask(self, value):
+        self.process.stdin.write(json.dumps(value) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def __call__(self):
+        self._ask({"mode": self.mode, "batch": BATCH // 2, "steps": 1})
+
+
+# === Converted models ===
+
+
+def onnx_file(function, path):
+    import tf2onnx
+
+    if not path.exists():
+        tf2onnx.convert.from_function(function, list(function.input_signature), opset=17, output_path=str(path))
+    return path
+
+
+def openvino_files(onnx, inputs, folder, capture):
+    """float32 and int8 (post-training, calibrated on the inputs of real calls)."""
+    import nncf
+    import openvino
+
+    paths = folder / "openvino.xml", folder / "openvino_int8.xml"
+    if not paths[0].exists():
+        openvino.save_model(openvino.convert_model(str(onnx)), str(paths[0]), compress_to_fp16=False)
+    if not paths[1].exists():
+        options = {"model_type": nncf.ModelType.TRANSFORMER, "preset": nncf.QuantizationPreset.MIXED}
+        model = openvino.Core().read_model(str(paths[0]))
+        openvino.save_model(nncf.quantize(model, nncf.Dataset(capture()), **options), str(paths[1]))
+    return paths
+
+
+def capture_calls(folder, prompts=("a red apple, 3d", "police car, flat", "grinning cat, noto"), num_steps=10):
+    """The inputs of the denoiser in a few pictures."""
+    from latentdiff.edge import EdgePipeline
+
+    pipeline, calls = EdgePipeline(folder), []
+    run = pipeline._run
+
+    def recording(part, **inputs):
+        if part == "denoiser":
+            calls.append(inputs)
+        return run(part, **inputs)
+
+    pipeline._run = recording
+    for seed, prompt in enumerate(prompts):
+        pipeline.generate(prompt, seed=seed, num_steps=num_steps)
+    return calls
+
+
+# === Measuring ===
+
+
+def interleaved(sides, rounds):
+    """Median milliseconds of each side, with the fastest and the slowest."""
+    for side in sides.values():
+        side()
+        side()
+    times = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            start = time.perf_counter()
+            side()
+            times[name].append(1000.0 * (time.perf_counter() - start))
+    return {name: (np.median(one), min(one), max(one)) for name, one in times.items()}
+
+
+def picture(python, folder, threads):
+    """Seconds from the start of generate.py to its picture, seconds of the picture alone, and its peak memory in MB."""
+    program = (
+        "import resource, sys, time; start = time.perf_counter()\n"
+        "from generate import EdgePipeline\n"
+        f"pipeline = EdgePipeline('.', {threads}); pipeline.generate({PROMPT[0]!r}, seed=1)\n"
+        "first = time.perf_counter() - start; start = time.perf_counter()\n"
+        f"pipeline.generate('a smiling cat, flat', seed=2)\n"
+        "print(first, time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    done = subprocess.run([python, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    return [float(value) for value in done.stdout.split()]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="emoji-128")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--torch", help="Python with torch and diffusers")
+    parser.add_argument("--edge", default=sys.executable, help="Python with what generate.py needs")
+    args = parser.parse_args()
+
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    args.work.mkdir(parents=True, exist_ok=True)
+    text_to_image = TextToImage.from_preset(args.preset)
+    folders = {quantization: args.work / quantization for quantization in QUANTIZATIONS}
+    for quantization, folder in folders.items():
+        if not folder.exists():
+            export_litert(text_to_image, folder, quantization)
+    inputs = example(text_to_image)
+    function = unet_function(text_to_image, inputs)
+    onnx = onnx_file(function, args.work / "unet.onnx")
+    openvino, openvino_int8 = openvino_files(onnx, inputs, args.work, lambda: capture_calls(folders["none"]))
+    sides = {"TensorFlow graph": tensorflow_side(function, inputs, args.threads)}
+    sides |= {f"LiteRT {name}": litert_side(folder, inputs, args.threads) for name, folder in folders.items()}
+    sides["ONNX Runtime"] = onnx_side(onnx, inputs, args.threads)
+    sides["OpenVINO float32"] = openvino_side(openvino, inputs, args.threads)
+    sides["OpenVINO int8"] = openvino_side(openvino_int8, inputs, args.threads)
+    if args.torch:
+        for mode in ("eager", "frozen"):
+            sides[f"PyTorch {mode}"] = TorchSide(args.torch, text_to_image.model.unet, mode, args.threads)
+    expected = sides["TensorFlow graph"]()
+    times = interleaved(sides, args.rounds)
+    print("| one guided call of the U-Net | ms, median | least | most | off by |\n|---|---|---|---|---|")
+    for name, (median, least, most) in times.items():
+        answer = sides[name]()
+        error = "" if answer is None else f"{np.sqrt(np.mean((answer - expected) ** 2) / np.mean(expected**2)):.1e}"
+        print(f"| {name} | {median:.1f} | {least:.1f} | {most:.1f} | {error} |")
+    print("\n| folder | MB | denoiser MB | start to first picture, s | next picture, s | peak memory, MB |")
+    print("|---|---|---|---|---|---|")
+    for name, folder in folders.items():
+        first, again, peak = np.median([picture(args.edge, folder, args.threads) for _ in range(3)], axis=0)
+        sizes = {path.name: path.stat().st_size / 1e6 for path in folder.glob("*.tflite")}
+        print(
+            f"| {name} | {sum(sizes.values()):.1f} | {sizes['denoiser.tflite']:.1f} | {first:.2f} | {again:.2f} "
+            f"| {peak:.0f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
