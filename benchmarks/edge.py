@@ -180,11 +180,52 @@ def picture(python, folder, threads):
         "from generate import EdgePipeline\n"
         f"pipeline = EdgePipeline('.', {threads}); pipeline.generate({PROMPT[0]!r}, seed=1)\n"
         "first = time.perf_counter() - start; start = time.perf_counter()\n"
-        f"pipeline.generate('a smiling cat, flat', seed=2)\n"
+        "pipeline.generate('a smiling cat, flat', seed=2)\n"
         "print(first, time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
     done = subprocess.run([python, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
     return [float(value) for value in done.stdout.split()]
+
+
+def part_memory(python, folder, part, threads):
+    """MB that a process grows by when it opens the file of a part and runs it once."""
+    program = (
+        "import json, resource, numpy; from ai_edge_litert.interpreter import Interpreter\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        f"part = json.load(open('manifest.json'))['parts'][{part!r}]; before = peak()\n"
+        f"run = Interpreter(model_path=part['file'], num_threads={threads}).get_signature_runner()\n"
+        "run(**{name: numpy.ones(one['shape'], one['dtype']) for name, one in part['inputs'].items()})\n"
+        "print(peak() - before)"
+    )
+    done = subprocess.run([python, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def print_calls(sides, rounds):
+    """The table of single calls."""
+    expected = sides["TensorFlow graph"]()
+    times = interleaved(sides, rounds)
+    print("| one guided call of the U-Net | ms, median | least | most | off by |\n|---|---|---|---|---|")
+    for name, (median, least, most) in times.items():
+        answer = sides[name]()
+        error = "" if answer is None else f"{np.sqrt(np.mean((answer - expected) ** 2) / np.mean(expected**2)):.1e}"
+        print(f"| {name} | {median:.1f} | {least:.1f} | {most:.1f} | {error} |", flush=True)
+
+
+def print_folders(python, folders, threads):
+    """The tables of whole pictures and of parts."""
+    print("\n| folder | MB | start to first picture, s | next picture, s | peak memory, MB |\n|---|---|---|---|---|")
+    for name, folder in folders.items():
+        first, again, peak = np.median([picture(python, folder, threads) for _ in range(3)], axis=0)
+        size = sum(path.stat().st_size for path in folder.glob("*.tflite")) / 1e6
+        print(f"| {name} | {size:.1f} | {first:.2f} | {again:.2f} | {peak:.0f} |", flush=True)
+    print(f"\n| part: MB, and MB of memory | {' | '.join(folders)} |\n|---|{'---|' * len(folders)}")
+    for part in ("text_encoder", "denoiser", "decoder", "encoder"):
+        cells = [
+            f"{(folder / f'{part}.tflite').stat().st_size / 1e6:.1f}, {part_memory(python, folder, part, threads):.0f}"
+            for folder in folders.values()
+        ]
+        print(f"| {part} | {' | '.join(cells)} |", flush=True)
 
 
 def main():
@@ -218,22 +259,8 @@ def main():
     if args.torch:
         for mode in ("eager", "frozen"):
             sides[f"PyTorch {mode}"] = TorchSide(args.torch, text_to_image.model.unet, mode, args.threads)
-    expected = sides["TensorFlow graph"]()
-    times = interleaved(sides, args.rounds)
-    print("| one guided call of the U-Net | ms, median | least | most | off by |\n|---|---|---|---|---|")
-    for name, (median, least, most) in times.items():
-        answer = sides[name]()
-        error = "" if answer is None else f"{np.sqrt(np.mean((answer - expected) ** 2) / np.mean(expected**2)):.1e}"
-        print(f"| {name} | {median:.1f} | {least:.1f} | {most:.1f} | {error} |")
-    print("\n| folder | MB | denoiser MB | start to first picture, s | next picture, s | peak memory, MB |")
-    print("|---|---|---|---|---|---|")
-    for name, folder in folders.items():
-        first, again, peak = np.median([picture(args.edge, folder, args.threads) for _ in range(3)], axis=0)
-        sizes = {path.name: path.stat().st_size / 1e6 for path in folder.glob("*.tflite")}
-        print(
-            f"| {name} | {sum(sizes.values()):.1f} | {sizes['denoiser.tflite']:.1f} | {first:.2f} | {again:.2f} "
-            f"| {peak:.0f} |"
-        )
+    print_calls(sides, args.rounds)
+    print_folders(args.edge, folders, args.threads)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import io
-import os
 import re
 import tempfile
 
@@ -53,11 +52,8 @@ def convert(function, model, inputs):
 @contextlib.contextmanager
 def _quiet():
     """Keeps the deprecation notes and statistics of the converter off the terminal."""
-    level = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         yield
-    if level is not None:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = level
 
 
 def check(content, max_bytes=MAX_BYTES):

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import http.server
 import io
+import json
 import os
 import shutil
 import threading
@@ -70,6 +71,7 @@ def serving(folder):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
+    server.server_close()
 
 
 @contextlib.contextmanager
@@ -128,6 +130,24 @@ def test_a_click_makes_the_picture(folder):
         said, picture = click(page, prompt="a red apple and a green cat")
         assert picture is None and "too long: it has 7 tokens, 6 fit" in said
     assert not [url for url in asked if not url.startswith("blob:")]
+
+
+@pytest.mark.slow
+@needs_tensorflow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_manifest_decides(folder):
+    """Another sampler, spacing and guidance, and another reading of what the denoiser predicts."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    guidance = {"guidance_rescale": 0.7, "guidance_interval": [0.2, 3.0]}
+    for name, spacing, prediction_type in (("dpmpp_2m", "leading", "noise"), ("dpmpp_2m", "linspace", "latents")):
+        sampler = {"sampler": {"name": name, "spacing": spacing}, "prediction_type": prediction_type}
+        path.write_text(json.dumps({**manifest, **guidance, **sampler}))
+        with opened(folder) as page:
+            _, picture = click(page, prompt="a red apple", seed=3, steps=6, guidance=2.5)
+        expected = EdgePipeline(folder).generate("a red apple", seed=3, num_steps=6, guidance_scale=2.5)
+        assert expected.std() > 10
+        np.testing.assert_allclose(picture.astype(int), expected, atol=2)
 
 
 @pytest.mark.slow

@@ -1,0 +1,47 @@
+"""The edge benchmarks: what is timed is timed in turn, and pictures are compared with those of the first folder."""
+
+import argparse
+import importlib.util
+
+import numpy as np
+import pytest
+from exported import tiny_export
+from harness import needs_tensorflow
+from PIL import Image
+
+from benchmarks import edge, edge_pictures
+
+has_runtime = all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tokenizers"))
+pytestmark = [needs_tensorflow, pytest.mark.skipif(not has_runtime, reason="needs ai-edge-litert and tokenizers")]
+
+
+def test_sides_take_turns():
+    calls = []
+    times = edge.interleaved({name: lambda name=name: calls.append(name) for name in "ab"}, rounds=3)
+    assert "".join(calls) == "aabb" + "ababab"
+    for median, least, most in times.values():
+        assert 0 <= least <= median <= most
+
+
+def test_litert_and_the_graph_agree():
+    pipeline, folder = tiny_export()
+    inputs = edge.example(pipeline)
+    graph = edge.tensorflow_side(edge.unet_function(pipeline, inputs), inputs, 2)()
+    np.testing.assert_allclose(edge.litert_side(folder, inputs, 2)(), graph, atol=1e-4)
+    calls = edge.capture_calls(folder, ["a red apple"], num_steps=3)
+    assert [call["timesteps"][0] for call in calls] == [999.0, 666.0, 332.0]
+
+
+def test_report(tmp_path, capsys):
+    _, folder = tiny_export()
+    args = argparse.Namespace(folders=[folder, folder], threads=1, output=tmp_path)
+
+    def features(images):
+        return images.reshape(len(images), -1).astype("float64") / 255.0
+
+    real = features(np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)))
+    edge_pictures.report("two prompts", ["cat", "a red apple"], args, real, features, lambda a, b: np.zeros(len(a)))
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| edge")]
+    assert len(rows) == 2 and rows[0] == rows[1] and rows[0][1] == "inf"
+    sheet = np.asarray(Image.open(tmp_path / "two_prompts.png"))
+    assert sheet.shape[0] == 8 and (sheet[:, :8] == sheet[:, 10:18]).all()
