@@ -19,6 +19,10 @@ from PIL import Image, ImageOps, PngImagePlugin
 FORMAT, FORMAT_VERSION = "latentdiff-litert", 1
 SAMPLERS = ("ddim", "dpmpp_2m")
 MAX_SEED = 2**31 - 1
+NUMBER = r":\s*-?[\d.]+(?:e[+-]?\d+)?\s*"
+WEIGHTED = re.compile(
+    rf"(?<!\\)\(.*{NUMBER}\)|{NUMBER}(?<!\\)\|", re.DOTALL | re.IGNORECASE
+)  # `(red:1.3)`, `cat:0.5 | dog:0.5`
 
 
 class EdgePipeline:
@@ -138,9 +142,12 @@ class EdgePipeline:
         return self._contexts[text]
 
     def tokenize(self, text):
-        """Token ids of a text, int32 (num_tokens,), padded. Raises ValueError if they are too many."""
+        """Token ids of a text, int32 (num_tokens,), padded. Raises ValueError if they are too many, or have weights."""
+        if WEIGHTED.search(text):
+            raise ValueError(f"The prompt has weights or is a mixture, which is not possible here. Received: {text!r}")
         told = self.manifest["tokenizer"]
         start, end = ([] if told[mark] is None else [told[mark]] for mark in ("start_id", "end_id"))
+        text = re.sub(r"\\([()|:\\])", r"\1", text)  # backslashes say that what follows is no weight
         ids = [*start, *self.tokenizer.encode(text, add_special_tokens=False).ids, *end]
         if len(ids) > told["num_tokens"]:
             marks = len(start) + len(end)
@@ -214,9 +221,7 @@ def read_manifest(folder):
             raise ValueError(f"{path} is missing")
         if path.stat().st_size != record["bytes"]:
             raise ValueError(f"{path} is truncated or swapped: {path.stat().st_size} bytes, not {record['bytes']}")
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest() if sys.version_info >= (3, 11) else None
-            digest = digest or hashlib.sha256(file.read()).hexdigest()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest != record["sha256"]:
             raise ValueError(f"{path} is damaged or swapped: its SHA-256 is {digest}, not {record['sha256']}")
     return manifest

@@ -14,7 +14,7 @@ from exported import tiny_export
 from harness import needs_tensorflow
 from PIL import Image
 
-from latentdiff import ImageToImage, NoiseSchedule, TextToImage, edge, noise, samplers
+from latentdiff import ImageToImage, NoiseSchedule, TextToImage, edge, noise, prompt_syntax, samplers
 from latentdiff.images import read_settings
 
 has_runtime = all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tokenizers"))
@@ -48,6 +48,17 @@ def test_same_pictures(settings):
     expected = pipeline.generate("a red apple", seed=11, **theirs)
     assert picture.dtype == np.uint8 and expected.std() > 10
     np.testing.assert_allclose(picture.astype(int), expected, atol=2)
+
+
+@needs_tensorflow
+@needs_runtime
+@pytest.mark.parametrize("prompt", ["a (red) cat", r"a \(red:2\)", "red: 2", "red | cat", r"red:1 \| cat", "3:2 (cat)"])
+def test_what_looks_like_weights_is_text(prompt):
+    pipeline, folder = tiny_export()
+    runtime = edge.EdgePipeline(folder)
+    (part,) = prompt_syntax.parse(prompt)
+    assert not part.weighted
+    np.testing.assert_array_equal(runtime.tokenize(prompt), pipeline.model.text_encoder.tokenize([part.text])[0])
 
 
 @needs_tensorflow
@@ -179,6 +190,8 @@ def test_spoiled_manifest(folder, tmp_path):
     [
         ({"prompt": "a red apple and a green cat"}, "too long: it has 7 tokens, 6 fit"),
         ({"negative_prompt": "a " * 7}, "too long"),
+        ({"prompt": "(red:1.3) apple"}, "weights"),
+        ({"negative_prompt": "cat:0.5 | the small cat: .5"}, "weights"),
         ({"num_steps": 0}, "`num_steps`"),
         ({"num_steps": 2.5}, "`num_steps`"),
         ({"guidance_scale": 0.5}, "`guidance_scale`"),

@@ -129,6 +129,9 @@ def test_a_click_makes_the_picture(folder):
             np.testing.assert_allclose(picture.astype(int), expected, atol=2)
         said, picture = click(page, prompt="a red apple and a green cat")
         assert picture is None and "too long: it has 7 tokens, 6 fit" in said
+        said, picture = click(page, prompt="(red:1.5) apple")
+        assert picture is None and "weights" in said
+        assert (click(page, prompt=r"red\:1", seed=1)[1] == click(page, prompt="red:1")[1]).all()
     assert not [url for url in asked if not url.startswith("blob:")]
 
 

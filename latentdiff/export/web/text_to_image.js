@@ -7,6 +7,8 @@ import { Tokenizer } from "@huggingface/tokenizers";
 const FORMAT = "latentdiff-litert";
 const FORMAT_VERSION = 1;
 export const MAX_SEED = 2 ** 31 - 1;
+const NUMBER = String.raw`:\s*-?[\d.]+(?:e[+-]?\d+)?\s*`;
+const WEIGHTED = new RegExp(String.raw`(?<!\\)\(.*${NUMBER}\)|${NUMBER}(?<!\\)\|`, "is"); // (red:1.3), cat:0.5 | dog:0.5
 
 export class TextToImage {
   /** Loads the folder at `base`, a URL that ends in a slash; `progress(text)` hears what is going on. */
@@ -62,6 +64,8 @@ export class TextToImage {
 
   /** Token ids of a text, padded. */
   tokenize(text) {
+    if (WEIGHTED.test(text)) throw new Error("The prompt has weights or is a mixture, which is not possible here.");
+    text = text.replace(/\\([()|:\\])/g, "$1"); // backslashes say that what follows is no weight
     const { start_id, end_id, pad_id, num_tokens } = this.manifest.tokenizer;
     const [start, end] = [start_id, end_id].map((id) => (id === null ? [] : [id]));
     const words = text ? this.tokenizer.encode(text, { add_special_tokens: false }).ids : [];
