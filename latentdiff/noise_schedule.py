@@ -113,7 +113,9 @@ class NoiseSchedule:
     def timesteps_of(self, sigmas):
         """The timesteps, float32 (batch,), where noise rate / signal rate is `sigmas` (batch,); undoes `rates`."""
         sigmas = ops.cast(sigmas, "float32")
-        position = ops.arctan(sigmas) if self.preserves_variance else sigmas / (1.0 + sigmas)
+        # LiteRT knows no arctan of one argument.
+        angles = ops.arctan2(sigmas, ops.ones_like(sigmas))
+        position = angles if self.preserves_variance else sigmas / (1.0 + sigmas)
         reached = self.noise_positions[None, 1:-1] <= position[:, None]  # (batch, T - 1); a search that LiteRT can do
         index = ops.sum(ops.cast(reached, "int32"), axis=1)
         low, high = ops.take(self.noise_positions, index), ops.take(self.noise_positions, index + 1)
