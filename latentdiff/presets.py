@@ -3,7 +3,7 @@
 config.json           the LatentDiffusion model
 task.json             how to use it: image size, sampler, steps, guidance
 tokenizer.json, assets/tokenizer/   the tokenizer, written by KerasHub
-metadata.json         versions and number of parameters
+metadata.json         versions, numbers of parameters and of words
 model.weights.h5      all weights; or, when sharded, pieces of this file and their list in model.weights.json
 README.md             the model card, if there is one
 """
@@ -20,6 +20,7 @@ from latentdiff.preset_folder import CONFIG_FILE, preset_folder
 from latentdiff.version import __version__
 
 TASK_FILE = "task.json"
+METADATA_FILE = "metadata.json"
 TOKENIZER_FOLDER = "assets/tokenizer"
 
 
@@ -43,6 +44,7 @@ def load_preset(preset, kind=None, **kwargs):
         model.text_encoder.tokenizer.load_assets(str(folder / TOKENIZER_FOLDER))
     except OSError as error:
         raise ValueError(f"The preset is incomplete: {folder / TOKENIZER_FOLDER} can't be read ({error}).") from error
+    _check_vocabulary(model.text_encoder.tokenizer, folder)
     preset_weights.load(model, folder)
     return (kind or TextToImage)(model, **{**settings, **kwargs})
 
@@ -70,8 +72,18 @@ def save_preset(text_to_image, folder, float16=False, max_shard_bytes=None):
     _write_json(folder / CONFIG_FILE, _without_training(keras.saving.serialize_keras_object(model)))
     _write_json(folder / TASK_FILE, {name: getattr(text_to_image, name) for name in SETTINGS})
     model.text_encoder.tokenizer.save_to_preset(str(folder))
-    _write_json(folder / "metadata.json", _metadata(model))
+    _write_json(folder / METADATA_FILE, _metadata(model))
     preset_weights.save(model, folder, float16, max_shard_bytes)
+
+
+def _check_vocabulary(tokenizer, folder):
+    """A vocabulary that lost lines can be read as well as a whole one, and would give other token ids."""
+    expected = _read_json(folder / METADATA_FILE).get("vocabulary_size", tokenizer.vocabulary_size())
+    if tokenizer.vocabulary_size() != expected:
+        raise ValueError(
+            f"The preset is damaged: the vocabulary in {folder / TOKENIZER_FOLDER} has {tokenizer.vocabulary_size()} "
+            f"entries where {expected} belong."
+        )
 
 
 def _without_training(config):
@@ -90,6 +102,7 @@ def _metadata(model):
         "keras_hub_version": keras_hub.__version__,
         "latentdiff_version": __version__,
         "parameter_count": model.count_params(),
+        "vocabulary_size": model.text_encoder.tokenizer.vocabulary_size(),
         "date_saved": datetime.date.today().isoformat(),
     }
 

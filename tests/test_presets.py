@@ -116,6 +116,15 @@ def test_missing_vocabulary_is_named(folder):
         TextToImage.from_preset(folder)
 
 
+def test_shortened_vocabulary_is_named(tmp_path):
+    tiny_text_to_image().save_to_preset(tmp_path)
+    path = tmp_path / presets.TOKENIZER_FOLDER / "vocabulary.txt"
+    words = path.read_text().splitlines()
+    path.write_text("\n".join(words[:-1]) + "\n")
+    with pytest.raises(ValueError, match=f"damaged.*has {len(words) - 1} entries where {len(words)} belong"):
+        TextToImage.from_preset(tmp_path)
+
+
 # === Golden ===
 
 
