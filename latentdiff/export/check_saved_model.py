@@ -9,7 +9,6 @@ CHECKED = {
     "prompts": ["a red apple", "a smiling cat"],
     "negative_prompts": ["", "blue"],
     "seeds": [7, 8],
-    "num_steps": [1, 3],
     "guidance_scale": [1.0, 3.0],
 }
 
@@ -38,14 +37,15 @@ def check_pictures(folder, signatures):
     import tensorflow as tf
 
     serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    inputs = {name: tf.constant(values) for name, values in CHECKED.items()}
+    checked = {**CHECKED, "num_steps": [1, min(3, signatures.max_steps)]}
+    inputs = {name: tf.constant(values) for name, values in checked.items()}
     if signatures.texts.name == "token_ids":
         for name in ("prompts", "negative_prompts"):
-            ids = signatures.model.text_encoder.tokenize(CHECKED[name])
+            ids = signatures.model.text_encoder.tokenize(checked[name])
             inputs[name.replace("prompts", "token_ids")] = tf.constant(ids)
             del inputs[name]
     received = serve(**inputs)["images"].numpy().astype("int32")
-    arguments = {("seed" if name == "seeds" else name): values for name, values in CHECKED.items()}
+    arguments = {("seed" if name == "seeds" else name): values for name, values in checked.items()}
     with signatures.weights.assigned():
         expected = signatures.text_to_image.generate(**arguments, sampler=signatures.sampler)
     gap = np.abs(received - expected).max()

@@ -1,11 +1,45 @@
 """Prompts to token ids inside a TensorFlow graph."""
 
+import warnings
 
-def tokenize(text_encoder, prompts):
-    """Token ids of prompts, as `TextEncoder.tokenize` gives them.
+PROBES = ("a red apple", "Two RED Apples, 3d!", "the smiling cat's café", "", "[SEP] </s> <|endoftext|>")
+
+
+def graph_tokenizer(text_encoder):
+    """A tf.function that does in a graph what `TextEncoder.tokenize` does: see `tokenize`.
+
+    KerasHub's tokenizers have code for graphs, and other code for Python. For CLIP only the latter lowers the case.
 
     Args:
         text_encoder: a `TextEncoder`; its tokenizer may use TF Text's operators.
+
+    Raises:
+        ValueError: its tokenizer gives other ids in a graph than in Python.
+    """
+    import tensorflow as tf
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a probe was cut
+        right = text_encoder.tokenize(PROBES)
+    for lower in (False, True):
+
+        def function(prompts, lower=lower):
+            return tokenize(text_encoder, tf.strings.lower(prompts, "utf-8") if lower else prompts)
+
+        compiled = tf.function(function, input_signature=[tf.TensorSpec([None], "string")])
+        if (compiled(tf.constant(PROBES))[0].numpy() == right).all():
+            return compiled
+    raise ValueError(
+        "`token_ids` must be True, since this tokenizer gives other ids in a graph than in Python. "
+        f"Received: {type(text_encoder.tokenizer).__name__}"
+    )
+
+
+def tokenize(text_encoder, prompts):
+    """Token ids of prompts.
+
+    Args:
+        text_encoder: a `TextEncoder`.
         prompts: string (batch,), valid UTF-8.
 
     Returns:
@@ -18,6 +52,7 @@ def tokenize(text_encoder, prompts):
     # An empty string is its own case: some tokenizers can't take one.
     empty = tf.equal(prompts, "")
     tokens = tf.cast(text_encoder.tokenizer(tf.where(empty, "a", prompts)), "int32")  # (batch, ragged)
+    tokens = tf.ragged.boolean_mask(tokens, tokens >= 0)  # byte pair tokenizers say -1 for what Python leaves out
     lengths = tf.where(empty, 0, tf.cast(tokens.row_lengths(), "int32"))
     tokens = tokens[:, :room].to_tensor(0, shape=(None, room))  # (batch, room)
     start, end = (tf.repeat([tf.constant(mark, "int32")], tf.shape(prompts)[0], axis=0) for mark in marks)

@@ -1,7 +1,7 @@
 """The two ways to hand a text to a served model: as a prompt, or as token ids."""
 
 from latentdiff.export import request_bounds as bounds
-from latentdiff.export.graph_tokenizer import tokenize
+from latentdiff.export.graph_tokenizer import graph_tokenizer
 
 
 class Prompts:
@@ -14,14 +14,10 @@ class Prompts:
     name = "prompts"
 
     def __init__(self, text_encoder):
-        import tensorflow as tf
-
         self.text_encoder = text_encoder
         self.shape, self.dtype, self.empty = (), "string", [""]
         self.resources = [text_encoder.tokenizer]  # what must be saved with the graph: its tables, if it has any
-        self._tokenize = tf.function(
-            lambda prompts: tokenize(text_encoder, prompts), input_signature=[tf.TensorSpec([None], "string")]
-        )
+        self._tokenize = graph_tokenizer(text_encoder)
 
     def token_ids(self, texts, name, warnings):
         """int32 (batch, tokens) of string (batch,); what can't be used is bounded, with a warning."""

@@ -235,36 +235,6 @@ def test_timesteps_that_are_none(signatures):
     np.testing.assert_array_equal(odd["pred_latents"], near["pred_latents"])
 
 
-ODD_TEXTS = [
-    "",
-    " ",
-    "\t\n",
-    "Red APPLE!",
-    "café",
-    "猫 cat",
-    "a-b_c",
-    "\x00\x01",
-    "🙂 cat",
-    "[SEP] red",
-    "İstanbul",
-    "e" * 150,
-]
-
-
-def test_the_graph_tokenizes_as_keras_does(pipeline):
-    import tensorflow as tf
-
-    from latentdiff.export.graph_tokenizer import tokenize
-
-    text_encoder = pipeline.model.text_encoder
-    texts = [*ODD_TEXTS, *PROMPTS, "red " * 9]
-    token_ids, lost = tf.function(lambda prompts: tokenize(text_encoder, prompts))(tf.constant(texts))
-    with pytest.warns(UserWarning, match="was cut"):
-        expected_ids = text_encoder.tokenize(texts)
-    np.testing.assert_array_equal(token_ids, expected_ids)
-    assert list(lost.numpy()) == [0] * (len(texts) - 1) + [3]
-
-
 # === Writing ===
 
 
