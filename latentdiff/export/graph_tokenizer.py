@@ -49,8 +49,8 @@ def tokenize(text_encoder, prompts):
 
     marks = [[] if mark is None else [mark] for mark in (text_encoder.start_id, text_encoder.end_id)]
     room = text_encoder.sequence_length - sum(map(len, marks))
-    # An empty string is its own case: some tokenizers can't take one.
-    empty = tf.equal(prompts, "")
+    # An empty string is its own case: some tokenizers can't take one. Blanks are too: some make a token of them here.
+    empty = tf.equal(tf.strings.strip(prompts), "")
     tokens = tf.cast(text_encoder.tokenizer(tf.where(empty, "a", prompts)), "int32")  # (batch, ragged)
     tokens = tf.ragged.boolean_mask(tokens, tokens >= 0)  # byte pair tokenizers say -1 for what Python leaves out
     lengths = tf.where(empty, 0, tf.cast(tokens.row_lengths(), "int32"))
