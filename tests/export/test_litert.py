@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from exported import tiny_export
-from harness import needs_tensorflow, tiny_text_to_image
+from harness import needs_tensorflow, normal, randomize, tiny_text_to_image, tiny_unet
 
 from latentdiff.edge import EdgePipeline
 from latentdiff.export import litert, litert_file, litert_parts
@@ -66,6 +66,20 @@ def test_files_take_what_the_manifest_says(name):
     assert found == part["inputs"]
 
 
+def test_a_unet_for_fewer_tokens():
+    """The same weights, and the same answer where the other tokens were padding."""
+    unet = randomize(tiny_unet(num_tokens=8))
+    assert litert_parts.with_num_tokens(unet, 8) is unet
+    short = litert_parts.with_num_tokens(unet, 5)
+    assert short.num_tokens == 5
+    inputs = {"noisy_latents": normal(0, 1, 4, 4, 3), "timesteps": np.array([300.0], "float32")}
+    context, mask = normal(1, 1, 8, 12), np.arange(8)[None] < 4
+    expected = unet({**inputs, "context": context, "context_mask": mask})
+    received = short({**inputs, "context": context[:, :5], "context_mask": mask[:, :5]})
+    np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_fewer_tokens_same_picture(tmp_path):
     pipeline, _ = tiny_export()
     folder = litert.export_litert(pipeline, tmp_path / "short", num_tokens=6)
