@@ -32,7 +32,7 @@ class Client:
     """Makes pictures at a TF Serving that has a SavedModel of `latentdiff export`.
 
     Args:
-        server: "HOST:PORT" for gRPC, "http://HOST:PORT" or "https://..." for REST.
+        server: "HOST:PORT" for gRPC, not encrypted; "http://HOST:PORT" or "https://..." for REST.
         model: name of the model at the server.
         timeout: seconds that a batch may take, tries and pauses together.
         retries: how often a batch is asked for again while the server is busy or can't be reached. A picture is a

@@ -229,6 +229,9 @@ def _rest_handler(double):
             request.model_spec.name = name
             request.model_spec.signature_name = body.get("signature_name", "serving_default")
             inputs = double.version.signature_defs[request.model_spec.signature_name].inputs
+            missing = sorted(set(inputs) - set(body["inputs"]))
+            if missing:  # REST knows no defaults
+                raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"Missing named input: {missing[0]}")
             for key, values in body["inputs"].items():
                 try:
                     tensor = tf.make_tensor_proto(values, tf.dtypes.as_dtype(inputs[key].dtype))

@@ -240,6 +240,30 @@ def test_client_names_an_unknown_model(double):
             Client(server, "other").generate("a cat")
 
 
+def test_rest_as_documented(double, pipeline):
+    """The example of docs/serving.md, with the defaults spelled out."""
+    import base64
+    import io
+    import json
+    import re
+    import urllib.error
+    import urllib.request
+    from pathlib import Path
+
+    from PIL import Image
+
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    body = json.loads(re.search(r"-d '(\{.*?\}\})'", page, re.DOTALL)[1])
+    url = f"http://127.0.0.1:{double.rest_port}/v1/models/tiny:predict"
+    with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=60) as response:
+        outputs = json.load(response)["outputs"]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(outputs["image_bytes"][0]["b64"]))))
+    assert gap(picture, pipeline.generate(body["inputs"]["prompts"][0], seed=0)) <= LEVELS
+    del body["inputs"]["seeds"]
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(url, json.dumps(body).encode(), timeout=60)
+
+
 def test_generate_from_a_shell(double, pipeline, tmp_path, monkeypatch, capsys):
     from PIL import Image
 
