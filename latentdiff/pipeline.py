@@ -76,7 +76,15 @@ class Pipeline:
     def from_pipeline(cls, pipeline, **kwargs):
         """A pipeline of this kind around the model of another, with its settings; keyword arguments replace them."""
         settings = {name: getattr(pipeline, name) for name in SETTINGS}
-        return cls(pipeline.model, **{**settings, **kwargs})
+        made = cls(pipeline.model, **{**settings, **kwargs})
+        for name in (
+            "_encode_text",
+            "_encode_images",
+            "_decode",
+            "_loops",
+        ):  # what is compiled depends on the model alone
+            setattr(made, name, getattr(pipeline, name))
+        return made
 
     def save_to_preset(self, folder, float16=False, max_shard_bytes=None):
         """Writes model, tokenizer and settings into a folder, see `presets.save_preset`."""

@@ -118,6 +118,17 @@ def test_from_preset(plain, tmp_path):
     assert gap(first, second) <= 1
 
 
+def test_from_pipeline(plain):
+    """The same model, settings and compiled functions; other settings are its own."""
+    editor = ImageToImage.from_pipeline(plain, num_steps=2)
+    assert editor.model is plain.model and (editor.num_steps, plain.num_steps) == (2, 3)
+    plain.generate("a cat", seed=1)
+    count = len(plain._loops)
+    received = editor.generate({"images": PICTURES[0], "prompts": "a cat"}, strength=1.0, seed=1)
+    assert len(plain._loops) == count
+    np.testing.assert_array_equal(received, plain.generate("a cat", seed=1, num_steps=2))
+
+
 @pytest.mark.parametrize(
     "inputs, settings, message",
     [
