@@ -20,11 +20,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.feature_cache import FeatureCache
 from latentdiff.edge import EdgePipeline
 from latentdiff.images import image_grid, save_png
 from latentdiff.losses import LPIPS
 from latentdiff.metrics import KID, paired_distances, psnr
+from latentdiff.metrics.feature_cache import FeatureCache
 from training.data import load_pictures
 
 PARAPHRASES = Path(__file__).with_name("prompts") / "paraphrases.json"

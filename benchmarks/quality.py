@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import asked as asks
 from benchmarks import references, scoring
-from benchmarks.feature_cache import FeatureCache
 from benchmarks.report import Report
 from latentdiff.images import to_float, to_uint8
 from latentdiff.losses import LPIPS
 from latentdiff.metrics import diversity, paired_distances
+from latentdiff.metrics.feature_cache import FeatureCache
 from training.data import load_pictures
 
 FEATURE_WEIGHTS = "efficientnet_lite0_f16.npz"

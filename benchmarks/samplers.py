@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import scoring
 from benchmarks.asked import sample_rows
 from benchmarks.convergence_report import write_report
-from benchmarks.feature_cache import FeatureCache
 from latentdiff import NoiseSchedule, TextToImage, samplers
+from latentdiff.metrics.feature_cache import FeatureCache
 from latentdiff.preset_folder import preset_folder
 from training.data import load_pictures
 

@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from latentdiff.commands import UsageError, export, generate, info
+from latentdiff.commands import UsageError, explain, export, generate, info
 from latentdiff.commands.progress import CLEAR_LINE
 from latentdiff.commands.prompts import SETTINGS, Number
 from latentdiff.version import __version__
@@ -72,6 +72,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"latentdiff {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_generate(commands)
+    explain.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
     export.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
     command = commands.add_parser("info", help="tell what a preset is", description="Prints the card of a preset.")
     command.add_argument("preset", nargs="?", default=DEFAULT_PRESET, metavar="PRESET", help=_PRESET_HELP)

@@ -25,6 +25,7 @@ ROWS = [
     {"pipeline", "picture_settings", "prompt_weights"},
     {"text_to_image", "image_to_image", "inpaint"},
     {"presets", "callbacks", "metrics", "export", "client"},
+    {"explain"},
     {"cli", "commands", "__main__"},
 ]
 # `TextToImage.from_preset` and `export` are at hand where people look for them; the imports wait inside the methods.

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from latentdiff.metrics import extract_features, load_feature_model
+from latentdiff.metrics.extract_features import extract_features
+from latentdiff.metrics.feature_models import load_feature_model
 
 CHUNK = 1024
 

@@ -1,8 +1,8 @@
 import keras
 import numpy as np
 
-from benchmarks import feature_cache
-from benchmarks.feature_cache import FeatureCache
+from latentdiff.metrics import feature_cache
+from latentdiff.metrics.feature_cache import FeatureCache
 
 
 def test_computes_once_and_notices_other_pictures_and_networks(tmp_path, monkeypatch):

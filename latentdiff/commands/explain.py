@@ -1,0 +1,104 @@
+"""`latentdiff explain`: figures that show how diffusion works."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+from latentdiff.commands import UsageError
+from latentdiff.commands.output import check_writable
+from latentdiff.commands.progress import ProgressBar
+from latentdiff.commands.prompts import SETTINGS, Number
+from latentdiff.explain import FIGURES
+from latentdiff.preset_folder import preset_folder
+
+FEATURES = "efficientnet_lite0_f16.npz"
+EPILOG = """\
+figures:
+{figures}
+
+Each is a PNG file (trajectory: a GIF file too) with a JSON file of the numbers behind it. Together they draw some 400
+pictures: minutes on a GPU, an hour on a small CPU.
+
+--data is a folder of pictures, with a caption in a .txt file beside each; or picture files; or parquet shards with the
+columns image and caption, and label and split if they are there. Rows whose split is "train" count as seen by the
+model, all others as held out. Without --data the model's own pictures stand in for real ones.
+--metrics is a .keras or .npz file of a network that gives features of pictures (see metrics.load_feature_model), or a
+folder with {weights}. KID, truth and nearest pictures need both.
+
+example:
+  latentdiff explain --output figures --only forward --only trajectory
+"""
+
+
+def add_parser(commands, default_preset, preset_help):
+    """Adds `explain` to the subcommands of `latentdiff`."""
+    command = commands.add_parser(
+        "explain",
+        help="make figures that show how it works",
+        description="Makes figures that show how diffusion works, and prints the names of the files written.",
+        epilog=EPILOG.format(
+            figures="\n".join(f"  {name:<12}{text}" for name, text in FIGURES.items()), weights=FEATURES
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = command.add_argument
+    add("--output", type=Path, required=True, metavar="FOLDER", help="files of earlier figures are replaced")
+    add("--only", action="append", choices=list(FIGURES), metavar="FIGURE", help="may be given several times")
+    add("--preset", default=default_preset, metavar="NAME_OR_FOLDER", help=preset_help)
+    add("--data", nargs="+", type=Path, metavar="PATH", help="real pictures, see below")
+    add("--metrics", type=Path, metavar="FILE_OR_FOLDER", help="a network that gives features, see below")
+    add("--prompts", nargs="+", metavar="PROMPT", help="what to draw (default: what the shipped preset knows)")
+    add("--seed", type=SETTINGS["seed"], default=7, metavar="S", help="of all static (default: 7)")
+    add("--count", type=Number(int, 4), default=16, metavar="N", help="pictures a point of a curve (default: 16)")
+    add("--cache", type=Path, metavar="FOLDER", help="keeps the features of real pictures between runs")
+    command.set_defaults(run=run)
+
+
+def run(args):
+    """Makes and writes the figures, see `latentdiff explain --help`."""
+    weights = _check(args)
+    from latentdiff.commands.generate import open_preset
+
+    bar = ProgressBar(sys.stderr)
+    try:
+        bar.show(f"opening {args.preset} ...")
+        lesson = _lesson(open_preset(args.preset), args, weights)
+        from latentdiff import explain
+
+        for name in args.only or FIGURES:
+            bar.show(f"drawing {name} ...")
+            files = explain.draw(lesson, name)
+            bar.clear()
+            print(*files, sep="\n", flush=True)
+    finally:
+        bar.clear()
+
+
+def _lesson(pipeline, args, weights):
+    from latentdiff.explain.lesson import PROMPTS, Lesson
+    from latentdiff.explain.real_pictures import load_real_pictures
+    from latentdiff.metrics import FeatureCache
+
+    real = load_real_pictures(args.data, pipeline.image_size) if args.data else None
+    features = FeatureCache(weights, args.cache) if weights else None
+    return Lesson(pipeline, args.output, real, features, args.prompts or PROMPTS, args.seed, args.count)
+
+
+def _check(args):
+    """Finds out before any work what can't be done; returns the weights of the features, or None."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError('explain needs matplotlib: pip install "latentdiff[docs]"')
+    check_writable(args.output / "forward.png")
+    try:
+        preset_folder(args.preset)
+    except ValueError as error:
+        raise UsageError(error) from error
+    for path in args.data or []:
+        if not path.exists():
+            raise UsageError(f"--data {path} is not there")
+    weights = args.metrics / FEATURES if args.metrics and args.metrics.is_dir() else args.metrics
+    if weights and not weights.is_file():
+        raise UsageError(f"--metrics {weights} is not there")
+    return weights

@@ -1,0 +1,80 @@
+"""Guidance: how strictly the prompt is followed, and what it costs in variety."""
+
+import itertools
+
+import numpy as np
+
+from latentdiff.explain import style
+from latentdiff.metrics import nearest_neighbours
+
+SCALES = (1, 2, 3, 4, 6, 10)
+SEEDS = 4
+SHOWN = 3
+
+
+def truth(features, wanted, real_features, labels):
+    """Share of pictures whose nearest real picture shows what was asked.
+
+    Args:
+        features: (n, dim), of the pictures.
+        wanted: n labels.
+        real_features: (m, dim).
+        labels: m labels.
+    """
+    nearest = nearest_neighbours(features, real_features)[0][:, 0]
+    return float(np.mean([labels[row] == want for row, want in zip(nearest, wanted, strict=True)]))
+
+
+def spread(features):
+    """Mean distance (1 - cosine) of all pairs among features (n, dim)."""
+    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return float(np.mean([1 - first @ second for first, second in itertools.combinations(features, 2)]))
+
+
+def draw(lesson):
+    """Pictures by guidance, and the curves of truth and diversity."""
+    measured = lesson.can_measure("the curves of truth and diversity over guidance")
+    prompts, labels = _asked(lesson, max(lesson.count // SEEDS, SHOWN) if measured else SHOWN)
+    seeds = SEEDS if measured else 1
+    rows = [(prompt, lesson.seed + seed) for prompt in prompts for seed in range(seeds)]
+    pictures = [lesson.generate(*zip(*rows, strict=True), guidance_scale=float(scale)) for scale in SCALES]
+    figure = style.new_figure(7.3 if measured else 4.9, "Guidance: from loosely to strictly what the prompt says")
+    parts = figure.subfigures(2, 1, height_ratios=(4.9, 2.4)) if measured else [figure]
+    shown = np.stack(pictures)[:, ::seeds][:, :SHOWN].swapaxes(0, 1)
+    columns = [f"guidance {scale}" for scale in SCALES]
+    style.show_tiles(parts[0].add_subplot(), shown, columns, [text.replace(", ", ",\n") for text in prompts[:SHOWN]])
+    numbers = {"prompts": prompts, "scales": SCALES, "seeds": seeds}
+    if measured:
+        numbers |= _measure(lesson, pictures, [label for label in labels for _ in range(seeds)])
+        _draw_curves(parts[1], numbers)
+    return lesson.save(figure, "guidance", numbers, colours=200)
+
+
+def _asked(lesson, count):
+    """Prompts, and the labels that real pictures of the same things have."""
+    if lesson.real is None:
+        return lesson.prompts[:count], None
+    known = dict(zip(lesson.real.captions, lesson.real.labels, strict=True))
+    prompts = [prompt for prompt in lesson.prompts if prompt in known][:count]
+    prompts = prompts or [lesson.real.captions[row] for row in lesson.real.held_out(count, lesson.seed)]
+    return prompts, [known[prompt] for prompt in prompts]
+
+
+def _measure(lesson, pictures, wanted):
+    truths, spreads = [], []
+    for some in pictures:
+        features = lesson.features(some)
+        truths.append(truth(features, wanted, lesson.real_features, lesson.real.labels))
+        spreads.append(np.mean([spread(group) for group in features.reshape(-1, SEEDS, features.shape[-1])]))
+    return {"truth": truths, "diversity": spreads, "pictures": len(wanted)}
+
+
+def _draw_curves(figure, numbers):
+    panels = {
+        "truth": "truth: nearest real picture is of the thing asked",
+        "diversity": "diversity: distance of pictures of one prompt",
+    }
+    for axes, (name, title) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        axes.plot(SCALES, numbers[name], "o-", color=style.SIGNAL if name == "truth" else style.NOISE)
+        axes.set(xlabel="guidance", xticks=SCALES, ylim=(0, 1.02 if name == "truth" else 1.1 * max(numbers[name])))
+        axes.set_title(title, fontsize=10)

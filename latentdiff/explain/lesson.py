@@ -1,0 +1,115 @@
+"""What all figures share: the model, real pictures, and where things are written."""
+
+import functools
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+
+from latentdiff import noise
+from latentdiff.compilation import compile_function
+from latentdiff.explain.style import save_figure
+from latentdiff.images import to_float, to_uint8
+
+BATCH_SIZE = 16
+# Sixteen things that the shipped preset has seen. The first leaves the style open.
+PROMPTS = (
+    "bird",
+    "red apple, 3d",
+    "grinning cat, flat",
+    "police car, twemoji",
+    "snowman, noto",
+    "sunflower, gradient",
+    "robot, emojitwo",
+    "soccer ball, flat",
+    "owl, noto",
+    "crown, twemoji",
+    "jack-o-lantern, 3d",
+    "tropical fish, gradient",
+    "house with garden, flat",
+    "smiling face with sunglasses, noto classic",
+    "rocket, black and white",
+    "gem stone, noto",
+)
+
+
+class Lesson:
+    """A model to explain, and what to explain it with.
+
+    Args:
+        pipeline: a `TextToImage`.
+        output: folder of the figures.
+        real: `RealPictures`, or None: the model's own pictures then stand in where real ones are better.
+        features: function from uint8 pictures to features (n, dim), or None: curves that need it are left out.
+        prompts: what to draw.
+        seed: of all static.
+        count: pictures behind each point of a curve.
+    """
+
+    def __init__(self, pipeline, output, real=None, features=None, prompts=PROMPTS, seed=7, count=16):
+        self.pipeline = pipeline
+        self.output = Path(output)
+        self.real = real
+        self.features = features
+        self.prompts = list(prompts)
+        self.seed = seed
+        self.count = count
+        autoencoder = pipeline.model.autoencoder
+        self._encode = compile_function(autoencoder.encode, pipeline.model)
+        self._decode = compile_function(lambda latents: to_uint8(autoencoder.decode(latents)), pipeline.model)
+
+    def generate(self, prompts, seeds, **settings):
+        """uint8 pictures (n, height, width, 3), with the preset's settings unless told otherwise."""
+        return self.pipeline.generate(list(prompts), seed=[int(seed) for seed in seeds], **settings)
+
+    def encode(self, images):
+        """uint8 (n, height, width, 3) -> float32 latents (n, h, w, channels)."""
+        return in_batches(lambda batch: self._encode(to_float(batch)), images)
+
+    def decode(self, latents):
+        """float32 (n, h, w, channels) -> uint8 pictures (n, height, width, 3)."""
+        return in_batches(self._decode, np.asarray(latents, "float32"))
+
+    def static(self, count):
+        """`count` draws of noise, float32 (count, h, w, channels), those of the seeds from `seed` on."""
+        return ops.convert_to_numpy(noise.normal(self.seed + np.arange(count), self.pipeline.latent_shape))
+
+    def subjects(self, count):
+        """(images, captions, whether they are real): held-out real pictures, or the model's own of its prompts."""
+        if self.real is not None:
+            rows = self.real.held_out(count, self.seed)
+            return self.real.images[rows], [self.real.captions[row] for row in rows], True
+        prompts = self.prompts[:count]
+        return self.generate(prompts, self.seed + np.arange(len(prompts))), prompts, False
+
+    @functools.cached_property
+    def real_features(self):
+        """Features (n, dim) of all real pictures."""
+        return self.features(self.real.images)
+
+    def can_measure(self, what):
+        """Whether there are real pictures and features; warns that `what` is left out where not."""
+        if self.real is not None and self.features is not None:
+            return True
+        warnings.warn(f"{what} is left out: it needs --data and --metrics", stacklevel=2)
+        return False
+
+    def save(self, figure, name, numbers, **options):
+        """Writes NAME.png and the numbers behind it as NAME.json; returns the paths."""
+        path = save_figure(figure, self.output / f"{name}.png", **options)
+        record = path.with_suffix(".json")
+        record.write_text(json.dumps(numbers, indent=1, default=_plain) + "\n", encoding="utf-8")
+        return [path, record]
+
+
+def in_batches(function, array):
+    """`function` of the rows of an array, some at a time; a numpy array."""
+    starts = range(0, len(array), BATCH_SIZE)
+    return np.concatenate([ops.convert_to_numpy(function(array[start : start + BATCH_SIZE])) for start in starts])
+
+
+def _plain(value):
+    """numpy numbers and arrays as JSON knows them, to six digits."""
+    return [_plain(entry) for entry in value] if np.ndim(value) else float(f"{value:.6g}")

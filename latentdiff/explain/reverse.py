@@ -1,0 +1,81 @@
+"""Reverse: the network's guess of the clean picture, at eight noise levels."""
+
+import numpy as np
+from keras import ops
+
+from latentdiff.compilation import compile_function
+from latentdiff.explain import style
+from latentdiff.explain.lesson import BATCH_SIZE
+
+LEVELS = 8
+SHOWN = 3
+MEASURED = 64
+
+
+def levels(schedule):
+    """Eight timesteps, float32, from the noisiest of all to a little noise."""
+    return np.linspace(schedule.num_train_timesteps - 1, schedule.num_train_timesteps / 16, LEVELS, dtype="float32")
+
+
+def guess(lesson, latents, noise, captions, timesteps):
+    """What the network sees and what it guesses.
+
+    Args:
+        latents, noise: float32 (n, h, w, channels).
+        captions: n strings.
+        timesteps: (levels,).
+
+    Returns:
+        noisy latents and guesses of the clean ones, float32 (levels, n, h, w, channels) each.
+    """
+    model = lesson.pipeline.model
+
+    def predict(noisy_latents, timesteps, context, context_mask):
+        return lesson.pipeline.denoiser(context, context_mask)(noisy_latents, timesteps)[0]
+
+    predict, seen, guesses = compile_function(predict, model), [], []
+    for start in range(0, len(latents), BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
+        texts = model.text_encoder.encode(captions[rows])
+        for timestep in timesteps:
+            times = np.full(len(latents[rows]), timestep, "float32")
+            noisy = model.noise_schedule.add_noise(latents[rows], noise[rows], times)
+            seen.append(ops.convert_to_numpy(noisy))
+            guesses.append(ops.convert_to_numpy(predict(noisy, times, *texts)))
+    count = len(timesteps)
+    return tuple(np.stack([np.concatenate(parts[i::count]) for i in range(count)]) for parts in (seen, guesses))
+
+
+def draw(lesson):
+    """What the network sees and guesses of a few pictures, and its error over many."""
+    images, captions, real = lesson.subjects(MEASURED if lesson.real is not None else SHOWN)
+    latents, schedule = lesson.encode(images), lesson.pipeline.model.noise_schedule
+    timesteps = levels(schedule)
+    seen, guesses = guess(lesson, latents, lesson.static(len(latents)), captions, timesteps)
+    errors = np.mean(np.square(guesses - latents), axis=(2, 3, 4))  # (levels, n)
+    average = np.mean(np.square(latents - latents.mean(0)), axis=(1, 2, 3)).mean()
+    noise_rates = ops.convert_to_numpy(schedule.rates(timesteps)[1])
+    figure = style.new_figure(9.9, "Reverse: a modest task that can be learned: guess the picture below the noise")
+    tiles_axes, axes = figure.subplots(2, 1, height_ratios=(6.4, 2.2))
+    shown = range(min(SHOWN, len(latents)))
+    pairs = [parts[:, row] for row in shown for parts in (seen, guesses)]
+    tiles = lesson.decode(np.concatenate(pairs)).reshape(len(pairs), LEVELS, *images.shape[1:])
+    truth = np.stack([image for row in shown for image in (np.full_like(images[0], 255), images[row])])
+    tiles = np.concatenate([tiles, truth[:, None]], axis=1)
+    columns = [*(f"noise {rate:.2f}" for rate in noise_rates), "the truth"]
+    style.show_tiles(tiles_axes, tiles, columns, ["it sees", "it guesses"] * len(shown))
+    _draw_errors(axes, noise_rates, errors, average, real)
+    numbers = {"captions": [captions[row] for row in shown], "real": real, "pictures": len(latents)}
+    numbers |= {"noise_rates": noise_rates, "errors": errors.mean(1), "error_of_the_average": average}
+    return lesson.save(figure, "reverse", numbers, colours=128)
+
+
+def _draw_errors(axes, noise_rates, errors, average, real):
+    axes.plot(noise_rates, errors.mean(1), "o-", color=style.SIGNAL, label="mean error of the guess")
+    low, high = np.quantile(errors, (0.1, 0.9), axis=1)
+    axes.fill_between(noise_rates, low, high, color=style.SIGNAL, alpha=0.15, label="8 of 10 pictures")
+    axes.axhline(average, color=style.REFERENCE, linestyle="--", label="guessing the average picture")
+    axes.set(xlim=(1.02, 0), xlabel="noise rate", ylabel="squared error", ylim=(0, None))
+    kind = "held-out" if real else "own"
+    axes.set_title(f"Error of the guess on {errors.shape[1]} {kind} pictures (in latents)")
+    axes.legend()

@@ -1,0 +1,71 @@
+"""Trajectory: what is there and what the network guesses, from static to picture."""
+
+import numpy as np
+from keras import ops
+
+from latentdiff import samplers
+from latentdiff.compilation import compile_function
+from latentdiff.explain import style
+from latentdiff.images import image_grid, save_animation
+
+SHOWN = 8
+
+
+class Recorder:
+    """A denoiser that remembers its last guess."""
+
+    def __init__(self, denoiser):
+        self.denoiser = denoiser
+        self.pred_latents = None
+
+    def __call__(self, noisy_latents, timesteps):
+        self.pred_latents, pred_noise = self.denoiser(noisy_latents, timesteps)
+        return self.pred_latents, pred_noise
+
+
+def watch(lesson, prompt, num_steps):
+    """Draws one picture and keeps what is on the way.
+
+    Returns:
+        states: float32 (num_steps + 1, h, w, channels), the latents before each step and at the end.
+        guesses: float32 (num_steps, h, w, channels), the clean latents that the network guessed in each step, guided.
+    """
+    pipeline, sampler = lesson.pipeline, samplers.get(lesson.pipeline.sampler)
+    model = pipeline.model
+    seeds, counts = np.array([lesson.seed], "int32"), np.array([num_steps], "int32")
+
+    def one_step(noisy_latents, state, step, context, context_mask):
+        scale = np.array([pipeline.guidance_scale], "float32")
+        guided = pipeline.denoiser(context, context_mask, guidance_scale=scale)
+        recorder = Recorder(guided)
+        moved = sampler.advance(recorder, model.noise_schedule, noisy_latents, state, step, counts, seeds)
+        return *moved, recorder.pred_latents
+
+    one_step, texts = compile_function(one_step, model), model.text_encoder.encode([prompt, ""])
+    latents = ops.convert_to_tensor(lesson.static(1))
+    states, guesses, state = [latents], [], sampler.init_state(latents)
+    for step in range(num_steps):
+        latents, state, pred_latents = one_step(latents, state, np.int32(step), *texts)
+        states.append(latents)
+        guesses.append(pred_latents)
+    return tuple(np.concatenate([ops.convert_to_numpy(x) for x in parts]) for parts in (states, guesses))
+
+
+def draw(lesson):
+    """A strip of the way, and an animation of all steps."""
+    prompt = lesson.prompts[0]
+    num_steps = lesson.pipeline.num_steps
+    states, guesses = watch(lesson, prompt, num_steps)
+    states, guesses = lesson.decode(states), lesson.decode(guesses)
+    guesses = np.concatenate([guesses, states[-1:]])
+    shown = np.linspace(0, num_steps, SHOWN).round().astype(int)
+    figure = style.new_figure(3.2, f"From static to “{prompt}” in {num_steps} steps")
+    columns = [f"step {step}" for step in shown]
+    tiles = np.stack([states[shown], guesses[shown]])
+    style.show_tiles(figure.add_subplot(), tiles, columns, ["what is there", "what it\nguesses"])
+    frames = [image_grid(np.stack(pair), columns=2, padding=4) for pair in zip(states, guesses, strict=True)]
+    animation = lesson.output / "trajectory.gif"
+    save_animation(animation, frames, milliseconds=280, hold=2500)
+    changes = np.abs(np.diff(guesses.astype("float32"), axis=0)).mean((1, 2, 3))
+    numbers = {"prompt": prompt, "num_steps": num_steps, "change_of_the_guess_in_levels": changes}
+    return [*lesson.save(figure, "trajectory", numbers), animation]

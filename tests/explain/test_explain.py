@@ -1,0 +1,123 @@
+import importlib
+import json
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from harness import tiny_text_to_image
+from PIL import Image
+
+from latentdiff import cli, explain
+from latentdiff.commands import generate
+from latentdiff.explain.lesson import Lesson
+from latentdiff.explain.real_pictures import RealPictures
+
+pytest.importorskip("matplotlib")
+PROMPTS = ["a red apple", "a cat", "a rocket"]
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    keras.utils.set_random_seed(0)
+    return tiny_text_to_image()
+
+
+@pytest.fixture(scope="module")
+def preset(pipeline, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("presets") / "tiny"
+    pipeline.save_to_preset(folder)
+    return folder
+
+
+def real_pictures(count=12):
+    images = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), "uint8")
+    names = [PROMPTS[row % 3] for row in range(count)]
+    return RealPictures(images, names, names, np.arange(count) % 2 == 0)
+
+
+def mean_colours(images):
+    """Stands in for a network of features."""
+    return images.astype("float32").reshape(len(images), -1, 3)[:, ::7].reshape(len(images), -1)
+
+
+@pytest.fixture
+def lesson(pipeline, tmp_path):
+    return Lesson(pipeline, tmp_path, real_pictures(), mean_colours, PROMPTS, count=4)
+
+
+@pytest.mark.parametrize("name", explain.FIGURES)
+def test_each_figure_is_drawn_with_its_numbers(name, lesson, tmp_path, monkeypatch):
+    if name == "steps":
+        monkeypatch.setattr("latentdiff.explain.steps.COUNTS", (1, 2, 4))
+    files = explain.draw(lesson, name)
+    assert {file.suffix for file in files} >= {".png", ".json"} and all(file.parent == tmp_path for file in files)
+    picture = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
+    assert picture.shape[1] > 700 and (picture < 250).mean() > 0.05
+    assert json.loads((tmp_path / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["forward", "reverse", "guidance", "unseen"])
+def test_a_model_alone_is_enough(name, pipeline, tmp_path):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        explain.draw(Lesson(pipeline, tmp_path, prompts=PROMPTS), name)
+    left_out = [str(warning.message) for warning in caught if "--metrics" in str(warning.message)]
+    assert len(left_out) == (name in ("guidance", "unseen"))
+
+
+def test_every_file_is_a_figure_or_shared():
+    shared = {"lesson", "real_pictures", "style"}
+    files = {path.stem for path in importlib.resources.files(explain).iterdir() if path.suffix == ".py"}
+    assert files == {*explain.FIGURES, *shared, "__init__"}
+
+
+def test_unknown_figure(lesson):
+    with pytest.raises(ValueError, match="`name` must be one of.*Received: name='sideways'"):
+        explain.draw(lesson, "sideways")
+
+
+# === The command ===
+
+
+def test_the_command_writes_what_it_prints(pipeline, preset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(generate, "open_preset", lambda name: pipeline)
+    Image.fromarray(real_pictures().images[0]).save(tmp_path / "a-cat.png")
+    arguments = [
+        "--preset",
+        preset,
+        "--data",
+        tmp_path / "a-cat.png",
+        "--output",
+        tmp_path / "out",
+        "--only",
+        "forward",
+    ]
+    assert cli.main(["explain", *map(str, arguments)]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "out" / f"forward.{kind}") for kind in ("png", "json")]
+    assert json.loads((tmp_path / "out/forward.json").read_text())["caption"] == "a cat"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere"], "--data nowhere is not there"),
+        (["--metrics", "nowhere"], "--metrics nowhere is not there"),
+        (["--preset", "nowhere"], "nowhere"),
+        (["--count", "2"], "at least 4"),
+        (["--only", "sideways"], "sideways"),
+    ],
+)
+def test_wrong_usage_is_found_before_any_work(arguments, message, tmp_path, capsys):
+    try:
+        code = cli.main(["explain", "--output", str(tmp_path / "out"), *arguments])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2 and message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_matplotlib_is_asked_for_by_name(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert cli.main(["explain", "--output", str(tmp_path)]) == 2
+    assert 'pip install "latentdiff[docs]"' in capsys.readouterr().err

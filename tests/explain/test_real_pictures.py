@@ -1,0 +1,52 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from latentdiff.explain.real_pictures import RealPictures, load_real_pictures
+
+
+def png(value, size=(8, 8)):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (value, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_folder_with_captions_beside_or_in_the_name(tmp_path):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "a-cat.png").write_bytes(png(10))
+    (tmp_path / "inner/b.png").write_bytes(png(20, (16, 8)))
+    (tmp_path / "inner/b.txt").write_text("a dog\n")
+    real = load_real_pictures([tmp_path], (4, 4))
+    assert real.captions == real.labels == ["a cat", "a dog"] and not real.training.any()
+    assert real.images.shape == (2, 4, 4, 3) and real.images[:, 0, 0, 0].tolist() == [10, 20]
+
+
+def test_parquet_with_labels_and_splits(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = {"image": [png(10), png(20)], "caption": ["a cat, flat", "a dog, flat"]}
+    columns |= {"label": ["cat", "dog"], "split": ["train", "validation"]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "some.parquet")
+    real = load_real_pictures([tmp_path / "some.parquet"], (8, 8))
+    assert real.labels == ["cat", "dog"] and real.training.tolist() == [True, False]
+    assert real.held_out(5).tolist() == [1]
+    parquet.write_table(pyarrow.table({"image": [png(10)]}), tmp_path / "bare.parquet")
+    with pytest.raises(ValueError, match="columns image and caption.*bare.parquet"):
+        load_real_pictures([tmp_path / "bare.parquet"], (8, 8))
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ValueError, match="must hold pictures or parquet"):
+        load_real_pictures([tmp_path], (8, 8))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="readable pictures"):
+        load_real_pictures([tmp_path], (8, 8))
+
+
+def test_held_out_takes_all_where_everything_was_trained_on():
+    images = np.zeros((3, 2, 2, 3), "uint8")
+    real = RealPictures(images, list("abc"), list("abc"), np.ones(3, bool))
+    assert sorted(real.held_out(3)) == [0, 1, 2]
