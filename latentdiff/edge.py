@@ -20,9 +20,7 @@ FORMAT, FORMAT_VERSION = "latentdiff-litert", 1
 SAMPLERS = ("ddim", "dpmpp_2m")
 MAX_SEED = 2**31 - 1
 NUMBER = r":\s*-?[\d.]+(?:e[+-]?\d+)?\s*"
-WEIGHTED = re.compile(
-    rf"(?<!\\)\(.*{NUMBER}\)|{NUMBER}(?<!\\)\|", re.DOTALL | re.IGNORECASE
-)  # `(red:1.3)`, `cat:0.5 | dog:0.5`
+WEIGHTED = re.compile(rf"(?is)(?<!\\)\(.*{NUMBER}\)|{NUMBER}(?<!\\)\|")  # `(red:1.3)`, `cat:0.5 | dog:0.5`
 
 
 class EdgePipeline:
@@ -135,10 +133,11 @@ class EdgePipeline:
         return self._runners[part](**inputs)
 
     def _encode_text(self, text):
-        """The context (tokens, dim) of a text and its mask (tokens,)."""
+        """The context (tokens, dim) of a text and its mask (tokens,); the last few are kept."""
         if text not in self._contexts:
             answer = self._run("text_encoder", token_ids=self.tokenize(text)[None])
-            self._contexts = {**self._contexts, text: (answer["context"][0], answer["context_mask"][0])}
+            found = {text: (answer["context"][0], answer["context_mask"][0])}
+            self._contexts = {**dict([*self._contexts.items()][-7:]), **found}
         return self._contexts[text]
 
     def tokenize(self, text):

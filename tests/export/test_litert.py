@@ -13,7 +13,7 @@ from harness import needs_tensorflow, normal, randomize, tiny_text_to_image, tin
 
 from latentdiff.edge import EdgePipeline
 from latentdiff.export import litert, litert_file, litert_parts
-from latentdiff.export.litert_manifest import sampler_record
+from latentdiff.export.litert_manifest import manifest, sampler_record
 from latentdiff.samplers import DDIM, DPMPP2M
 
 has_runtime = importlib.util.find_spec("ai_edge_litert") is not None
@@ -157,6 +157,16 @@ def tiny_text_to_image_with(sampler):
     pipeline = tiny_text_to_image()
     pipeline.sampler = sampler
     return pipeline
+
+
+def test_the_manifest_is_json_for_everybody():
+    pipeline, folder = tiny_export()
+    parts = litert_parts.parts(pipeline, 8, 2, False)
+    pipeline.guidance_interval = (0.5, float("inf"))
+    made = manifest(pipeline, parts, {}, dict.fromkeys(parts, "none"))
+    pipeline.guidance_interval = None
+    assert made["guidance_interval"] == [0.5, 1e30]
+    json.dumps(made, allow_nan=False)
 
 
 def test_sampler_record():
