@@ -18,8 +18,8 @@ class Side:
 
 def test_sides_take_turns():
     calls = []
-    medians = serving.measure({"a": Side("a", calls), "b": Side("b", calls)}, [1, 4], steps=10, rounds=3)
-    assert medians == {("a", 1): 10.0, ("a", 4): 40.0, ("b", 1): 10.0, ("b", 4): 40.0}
+    times = serving.measure({"a": Side("a", calls), "b": Side("b", calls)}, [1, 4], steps=10, rounds=3)
+    assert times == {(name, batch): [10.0 * batch] * 3 for name in ("a", "b") for batch in (1, 4)}
     assert calls[:4] == [("a", 1, 1), ("a", 4, 1), ("b", 1, 1), ("b", 4, 1)]
     assert [name for name, _, _ in calls[4:8]] == ["a", "b", "a", "b"] and len(calls) == 16
 
