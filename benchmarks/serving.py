@@ -3,8 +3,8 @@
     python -m benchmarks.serving --model models/emoji-128/1 --torch-python /opt/v/peer/bin/python
 
 All sides run in turn, round after round. SavedModel and Keras make whole pictures (text encoder, loop, decoder);
-PyTorch runs its loop only, and what the SavedModel needs for its loop is shown too. Minutes on 2 cores, half of it compiling.
-Without --torch-python the three PyTorch sides are left out.
+PyTorch runs its loop only, and what the SavedModel needs for its loop is shown too. Minutes on 2 cores, half of it
+compiling. Without --torch-python the three PyTorch sides are left out.
 """
 
 import argparse
