@@ -49,8 +49,8 @@ class Mixture:
 
     Call arguments and result: those of a denoiser for the plain batch.
 
-    Reference: Liu et al., Compositional Visual Generation with Composable Diffusion Models, 2022, arXiv:2206.01714,
-    equation 11, with weights that sum to 1.
+    Reference: Liu et al., Compositional Visual Generation with Composable Diffusion Models, 2022, arXiv:2206.01714;
+    here the weights sum to 1.
     """
 
     def __init__(self, denoiser, shares):
