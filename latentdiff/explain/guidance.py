@@ -38,7 +38,7 @@ def draw(lesson):
     seeds = SEEDS if measured else 1
     rows = [(prompt, lesson.seed + seed) for prompt in prompts for seed in range(seeds)]
     pictures = [lesson.generate(*zip(*rows, strict=True), guidance_scale=float(scale)) for scale in SCALES]
-    figure = style.new_figure(7.3 if measured else 4.9, "Guidance: from loosely to strictly what the prompt says")
+    figure = style.new_figure(7.0 if measured else 4.9, "Guidance: from loosely to strictly what the prompt says")
     parts = figure.subfigures(2, 1, height_ratios=(4.9, 2.4)) if measured else [figure]
     shown = np.stack(pictures)[:, ::seeds][:, :SHOWN].swapaxes(0, 1)
     columns = [f"guidance {scale}" for scale in SCALES]

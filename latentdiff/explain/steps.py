@@ -57,7 +57,7 @@ def draw(lesson):
     pictures, seconds = measure(lesson, prompts)
     difference = differences(pictures)
     numbers = {"steps": COUNTS, "pictures": lesson.count, "seconds": seconds, "difference": difference.mean(1)}
-    figure = style.new_figure(7.3, "One jump or many steps? The same static, more and more often looked at")
+    figure = style.new_figure(6.8, "One jump or many steps? The same static, more and more often looked at")
     tiles, curves = figure.subfigures(2, 1, height_ratios=(4.2, 2.6))
     columns = [f"{count} step{'s' * (count > 1)}" for count in COUNTS]
     style.show_tiles(tiles.add_subplot(), pictures[:, :SHOWN].swapaxes(0, 1), columns, prompts[:SHOWN])
@@ -76,6 +76,6 @@ def _draw_curve(axes, title, values, deviations):
     axes.set_xscale("log", base=2)
     axes.set_xticks(COUNTS, COUNTS)
     axes.minorticks_off()
-    axes.set_ylim(min(0, values.min() * 1.1), None)
+    axes.set_ylim(min(0, 1.1 * (values - (0 if deviations is None else deviations)).min()), None)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("steps")

@@ -9,6 +9,7 @@ from PIL import Image
 
 SIGNAL, NOISE, REFERENCE = "#2563eb", "#ea580c", "#6b7280"
 WIDTH = 10.0  # inches
+LINES = 3  # of a caption
 DPI = 100  # 1,000 pixels wide: what a README shows
 RULES = {
     "font.size": 11,
@@ -62,7 +63,8 @@ def show_tiles(axes, tiles, columns=None, rows=None, captions=None, gap=3):
     """
     count, across, height, width, _ = tiles.shape
     gap = max(1, round(gap * width / 100))
-    below = gap if captions is None else max(gap, round(0.3 * height))
+    wrapped = [textwrap.wrap(caption, max(10, round(130 / across)))[:LINES] for caption in captions or []]
+    below = gap + round(0.14 * height * max(map(len, wrapped), default=0))
     canvas = np.full((count * (height + below) - gap, across * (width + gap) - gap, 3), 255, "uint8")
     for row, column in np.ndindex(count, across):
         y, x = row * (height + below), column * (width + gap)
@@ -74,10 +76,9 @@ def show_tiles(axes, tiles, columns=None, rows=None, captions=None, gap=3):
     axes.set_xticks(centres if columns is not None else [], columns if columns is not None else [])
     axes.set_yticks(np.arange(count) * (height + below) + height / 2 if rows is not None else [], rows or [])
     axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
-    for index, caption in enumerate(captions or []):
+    for index, lines in enumerate(wrapped):
         y = (index // across) * (height + below) + height + gap
-        text = "\n".join(textwrap.wrap(caption, max(10, round(150 / across)))[:2])
-        axes.text(centres[index % across], y, text, ha="center", va="top", fontsize=8.5, linespacing=1.05)
+        axes.text(centres[index % across], y, "\n".join(lines), ha="center", va="top", fontsize=8.5, linespacing=1.05)
 
 
 def save_figure(figure, path, colours=256):
@@ -85,7 +86,8 @@ def save_figure(figure, path, colours=256):
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.08)
     picture = Image.open(buffer).convert("RGB")
-    palette = picture.quantize(colours, method=Image.Quantize.MEDIANCUT)
+    palette = picture.quantize(colours - 1, method=Image.Quantize.MEDIANCUT)
+    palette.putpalette(palette.getpalette()[: 3 * (colours - 1)] + [255, 255, 255])  # paper is white, not nearly so
     picture = picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
