@@ -160,17 +160,22 @@ def capture_calls(folder, prompts=("a red apple, 3d", "police car, flat", "grinn
 
 
 def interleaved(sides, rounds):
-    """Median milliseconds of each side, with the fastest and the slowest."""
+    """Of each side: milliseconds, a median with the least and the most, and median milliseconds of processor time.
+
+    The processor time of this process counts all threads, and hardly depends on what else the computer does.
+    """
     for side in sides.values():
         side()
         side()
     times = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             side()
-            times[name].append(1000.0 * (time.perf_counter() - start))
-    return {name: (np.median(one), min(one), max(one)) for name, one in times.items()}
+            times[name].append((1000.0 * (time.perf_counter() - start), 1000.0 * (time.process_time() - busy)))
+    wall = {name: [one for one, _ in pairs] for name, pairs in times.items()}
+    busy = {name: np.median([one for _, one in pairs]) for name, pairs in times.items()}
+    return {name: (np.median(wall[name]), min(wall[name]), max(wall[name]), busy[name]) for name in sides}
 
 
 def picture(python, folder, threads):
@@ -205,11 +210,13 @@ def print_calls(sides, rounds):
     """The table of single calls."""
     expected = sides["TensorFlow graph"]()
     times = interleaved(sides, rounds)
-    print("| one guided call of the U-Net | ms, median | least | most | off by |\n|---|---|---|---|---|")
-    for name, (median, least, most) in times.items():
+    print("| one guided call of the U-Net | ms, median | least | most | processor ms | off by |")
+    print("|---|---|---|---|---|---|")
+    for name, (median, least, most, busy) in times.items():
         answer = sides[name]()
         error = "" if answer is None else f"{np.sqrt(np.mean((answer - expected) ** 2) / np.mean(expected**2)):.1e}"
-        print(f"| {name} | {median:.1f} | {least:.1f} | {most:.1f} | {error} |", flush=True)
+        busy = "" if answer is None else f"{busy:.1f}"  # the work of another process
+        print(f"| {name} | {median:.1f} | {least:.1f} | {most:.1f} | {busy} | {error} |", flush=True)
 
 
 def print_folders(python, folders, threads):
