@@ -17,9 +17,9 @@ from latentdiff import TextToImage, cli
 from latentdiff.commands import generate
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES_BY_NAME = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-PICTURE_LIMIT, ALL_LIMIT = 400_000, 4_000_000
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES_BY_NAME = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+PICTURE_LIMIT, ALL_LIMIT = 400_000, 3_000_000  # bytes
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from PIL import Image
 SIGNAL, NOISE, REFERENCE = "#2563eb", "#ea580c", "#6b7280"
 WIDTH = 10.0  # inches
 LINES = 3  # of a caption
+NEARLY_WHITE = 246
 DPI = 100  # 1,000 pixels wide: what a README shows
 RULES = {
     "font.size": 11,
@@ -86,8 +87,10 @@ def save_figure(figure, path, colours=256):
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.08)
     picture = Image.open(buffer).convert("RGB")
-    palette = picture.quantize(colours - 1, method=Image.Quantize.MEDIANCUT)
-    palette.putpalette(palette.getpalette()[: 3 * (colours - 1)] + [255, 255, 255])  # paper is white, not nearly so
+    palette = picture.quantize(colours, method=Image.Quantize.MEDIANCUT)
+    entries = np.array(palette.getpalette()[: 3 * colours]).reshape(-1, 3)
+    entries[entries.min(1) > NEARLY_WHITE] = 255  # Pillow looks colours up in a coarse table: paper must stay white
+    palette.putpalette(entries.ravel().tolist())
     picture = picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,8 @@ def test_steps_measure_every_count(lesson, monkeypatch):
 def test_truth_counts_nearest_pictures_of_the_thing_asked():
     real, labels = np.eye(3), ["cat", "dog", "cat"]
     features = np.array([[1, 0.1, 0], [0.1, 1, 0], [0, 0, 1], [0, 0, 1]])
-    assert guidance.truth(features, ["cat", "cat", "cat", "dog"], real, labels) == 0.5
+    assert guidance.truth(real[:2], ["cat", "cat"], real, labels) == (0.5, 0.5)
+    assert guidance.truth(features, ["cat", "cat", "cat", "dog"], real, labels)[1] == 0.5
 
 
 def test_spread_is_one_for_unlike_and_zero_for_equal_pictures():
