@@ -48,7 +48,7 @@ def draw(lesson):
     pixels = pixels.reshape(height, factor, width, factor, 3).mean((1, 3))
     pixel_noise = np.random.default_rng(lesson.seed).standard_normal(pixels.shape).astype("float32")
     latent_noise, numbers = lesson.static(1)[0], {"caption": captions[0]}
-    figure = style.new_figure(8.6, "Forward: any picture drowns in noise, and no learning is needed")
+    figure = style.new_figure(8.2, "Forward: any picture drowns in noise, and no learning is needed")
     grid = figure.add_gridspec(len(KINDS), 2, width_ratios=(4.2, 1))
     for row, (kind, schedule) in enumerate(schedules(lesson.pipeline.model.noise_schedule).items()):
         seen = ops.convert_to_numpy(to_uint8(destroy(pixels, pixel_noise, schedule)))
@@ -60,7 +60,7 @@ def draw(lesson):
         own = " (this model's)" if schedule is lesson.pipeline.model.noise_schedule else ""
         axes.set_title(f"{kind.replace('_', ' ')}{own}", fontsize=11)
         numbers[kind] = _draw_rates(figure.add_subplot(grid[row, 1]), schedule, row)
-    return lesson.save(figure, "forward", numbers, colours=64)
+    return lesson.save(figure, "forward", numbers, colours=40, dither=False)
 
 
 def _draw_rates(axes, schedule, row):

@@ -67,7 +67,7 @@ def draw(lesson):
     _draw_errors(axes, noise_rates, errors, average, real)
     numbers = {"captions": [captions[row] for row in shown], "real": real, "pictures": len(latents)}
     numbers |= {"noise_rates": noise_rates, "errors": errors.mean(1), "error_of_the_average": average}
-    return lesson.save(figure, "reverse", numbers, colours=80)
+    return lesson.save(figure, "reverse", numbers, colours=128, dither=False)
 
 
 def _draw_errors(axes, noise_rates, errors, average, real):

@@ -82,8 +82,8 @@ def show_tiles(axes, tiles, columns=None, rows=None, captions=None, gap=3):
         axes.text(centres[index % across], y, "\n".join(lines), ha="center", va="top", fontsize=8.5, linespacing=1.05)
 
 
-def save_figure(figure, path, colours=256):
-    """Writes a figure as a PNG of few colours, which keeps it small; returns its path."""
+def save_figure(figure, path, colours=256, dither=True):
+    """Writes a figure as a PNG of few colours, which keeps it small; returns its path. Noise needs no dither."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.08)
     picture = Image.open(buffer).convert("RGB")
@@ -91,7 +91,7 @@ def save_figure(figure, path, colours=256):
     entries = np.array(palette.getpalette()[: 3 * colours]).reshape(-1, 3)
     entries[entries.min(1) > NEARLY_WHITE] = 255  # Pillow looks colours up in a coarse table: paper must stay white
     palette.putpalette(entries.ravel().tolist())
-    picture = picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+    picture = picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG if dither else Image.Dither.NONE)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, optimize=True)

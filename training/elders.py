@@ -1,0 +1,92 @@
+"""What the elders of diffusion have in common, a VAE and a GAN on the same latents: networks and their condition."""
+
+import time
+
+import keras
+import numpy as np
+from keras import ops
+
+from latentdiff import TextToImage
+from latentdiff.images import image_grid, save_png, to_uint8
+from latentdiff.layers import Downsample, ResnetBlock, Upsample
+from training.data import Batches
+from training.latent_cache import load_latents
+from training.training_run import callbacks, optimizer, parse
+
+CODE_DIM, WIDTH, QUICK_WIDTH = 128, 256, 32
+BATCH_SIZE = 64
+SHOWN = 16
+
+
+def build_generator(latent_shape, code_dim, features_dim, width, groups=16):
+    """(codes (batch, code_dim), features (batch, features_dim)) -> latents (batch, *latent_shape); sides of 8 and more that 4 divides."""
+    height, width_in_latents, channels = latent_shape
+    codes = keras.Input((code_dim,), name="codes")
+    features = keras.Input((features_dim,), name="features")
+    x = ops.concatenate([codes, keras.layers.Dense(code_dim, "silu", name="features_in")(features)], axis=-1)
+    x = keras.layers.Dense(height // 4 * width_in_latents // 4 * width, name="spread")(x)
+    x = ops.reshape(x, (-1, height // 4, width_in_latents // 4, width))
+    for level in range(2):
+        x = ResnetBlock(width, groups, 1e-6, name=f"resnet_{level}")(x)
+        x = Upsample(width, name=f"upsample_{level}")(x)
+    x = ops.silu(ResnetBlock(width, groups, 1e-6, name="resnet_out")(x))
+    latents = keras.layers.Conv2D(channels, 3, padding="same", dtype="float32", name="latents")(x)
+    return keras.Model([codes, features], latents, name="generator")
+
+
+def build_reader(latent_shape, features_dim, width, outputs, groups=16):
+    """(latents (batch, *latent_shape), features (batch, features_dim)) -> (batch, outputs)."""
+    latents = keras.Input(latent_shape, name="latents")
+    features = keras.Input((features_dim,), name="features")
+    x = keras.layers.Conv2D(width, 3, padding="same", name="conv_in")(latents)
+    for level in range(2):
+        x = ResnetBlock(width, groups, 1e-6, name=f"resnet_{level}")(x)
+        x = Downsample(width, padding="end", name=f"downsample_{level}")(x)
+    x = ops.reshape(ops.silu(x), (-1, latent_shape[0] // 4 * latent_shape[1] // 4 * width))
+    x = ops.concatenate([x, keras.layers.Dense(width, "silu", name="features_in")(features)], axis=-1)
+    x = keras.layers.Dense(width, "silu", name="dense")(x)
+    return keras.Model([latents, features], keras.layers.Dense(outputs, dtype="float32", name="out")(x), name="reader")
+
+
+def caption_features(text_encoder, captions):
+    """The mean text feature of each caption, float32 (n, dim): the condition of both."""
+    unique = sorted(set(captions))
+    parts = []
+    for start in range(0, len(unique), BATCH_SIZE):
+        context, context_mask = text_encoder.encode(unique[start : start + BATCH_SIZE])
+        visible = ops.cast(context_mask, "float32")[..., None]  # (b, tokens, 1)
+        mean = ops.sum(visible * ops.cast(context, "float32"), axis=1) / ops.sum(visible, axis=1)
+        parts.append(ops.convert_to_numpy(mean))
+    rows = dict(zip(unique, np.concatenate(parts), strict=True))
+    return np.stack([rows[caption] for caption in captions])
+
+
+def train(description, name, make_model, learning_rate=None):
+    """The whole script of an elder: data, `fit`, NAME.keras with its generator, NAME.png with what it makes.
+
+    Args:
+        description: of the script.
+        name: of its files.
+        make_model: function (latent_shape, features_dim, width, seed) -> a model with a `generator`.
+        learning_rate: default: that of the config.
+    """
+    args, config = parse(description, preset="preset whose text encoder to use")
+    if not args.preset:
+        raise SystemExit("Pass --preset.")
+    autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile=False)
+    latents, captions, _ = load_latents(args.output, config.split or "train", autoencoder)
+    features = caption_features(TextToImage.from_preset(args.preset).model.text_encoder, captions)
+    arrays = {"latents": np.asarray(latents), "features": features}
+    batches = Batches(arrays, min(config.batch_size, len(latents)), seed=config.seed, passes=config.passes)
+    epochs = args.epochs or config.epochs
+    model = make_model(latents.shape[1:], features.shape[-1], QUICK_WIDTH if args.quick else WIDTH, config.seed)
+    rate = optimizer(learning_rate or config.learning_rate, epochs * len(batches), config.ema)
+    model.compile(rate, steps_per_execution=config.steps_per_execution)
+    start = time.perf_counter()
+    model.fit(batches, epochs=epochs, shuffle=False, verbose=2, callbacks=callbacks(args.output / name, batches))
+    print(f"{model.count_params():,} parameters, {time.perf_counter() - start:.0f} s in fit")
+    model.generator.save(args.output / f"{name}.keras")
+    codes = np.random.default_rng(config.seed).standard_normal((SHOWN, CODE_DIM)).astype("float32")
+    drawn = model.generator([codes, np.resize(features, (SHOWN, features.shape[-1]))])
+    pictures = ops.convert_to_numpy(to_uint8(autoencoder.decode(drawn)))
+    save_png(args.output / f"{name}.png", image_grid(pictures), {"captions": np.resize(captions, SHOWN).tolist()})

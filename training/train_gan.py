@@ -1,0 +1,57 @@
+"""An elder of diffusion: a small GAN on the same latents, which needs one call a picture.
+
+python -m training.train_gan --config emoji_128 --preset emoji-128 --output runs/emoji
+
+Needs the latents of training.encode_latents in the output folder; writes gan.keras, which turns Gaussian codes and
+text features into latents, and gan.png, a grid of what it makes. It exists to be compared with.
+"""
+
+import keras
+from keras import ops
+
+from latentdiff.trainable_model import TrainableModel
+from training.elders import CODE_DIM, build_generator, build_reader, train
+
+LEARNING_RATE = 1e-4
+BLUR_NOISE = 0.3  # noise on what the judge sees, so that it can't tell at a glance (Arjovsky and Bottou, 1701.04862)
+DRIFT = 1e-3  # keeps its answers from growing
+
+
+class GAN(TrainableModel):
+    """A generator and its judge, trained by one optimizer in one pass: the judge on pictures that it can't change the
+    generator through, the generator through a judge whose weights stand still.
+
+    Reference: Goodfellow et al., Generative Adversarial Networks, 2014, arXiv:1406.2661, the non-saturating loss.
+    """
+
+    def __init__(self, latent_shape, features_dim, width, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.generator = build_generator(latent_shape, CODE_DIM, features_dim, width)
+        self.judge = build_reader(latent_shape, features_dim, width, 1)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def call(self, data, training=False):
+        real, features = data["latents"], data["features"]
+        codes = keras.random.normal((ops.shape(real)[0], CODE_DIM), seed=self.seed_generator)
+        made = self.generator([codes, features], training=training)
+        real, seen = self._blurred(real), self._blurred(made)
+        still = [ops.stop_gradient(variable.value) for variable in self.judge.trainable_variables]
+        held = [variable.value for variable in self.judge.non_trainable_variables]
+        return {
+            "of_real": self.judge([real, features]),
+            "of_made": self.judge([ops.stop_gradient(seen), features]),
+            "of_made_for_generator": self.judge.stateless_call(still, held, [seen, features])[0],
+        }
+
+    def _blurred(self, latents):
+        return latents + BLUR_NOISE * keras.random.normal(ops.shape(latents), seed=self.seed_generator)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        of_real, of_made = y_pred["of_real"], y_pred["of_made"]
+        judge = ops.softplus(-of_real) + ops.softplus(of_made) + DRIFT * (ops.square(of_real) + ops.square(of_made))
+        return ops.mean(judge + ops.softplus(-y_pred["of_made_for_generator"]))
+
+
+if __name__ == "__main__":
+    train(__doc__, "gan", GAN, LEARNING_RATE)

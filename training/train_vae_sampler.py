@@ -1,0 +1,49 @@
+"""An elder of diffusion: a VAE on the same latents, whose pictures come from its prior.
+
+python -m training.train_vae_sampler --config emoji_128 --preset emoji-128 --output runs/emoji
+
+Needs the latents of training.encode_latents in the output folder; writes vae_sampler.keras, which turns Gaussian
+codes and text features into latents, and vae_sampler.png, a grid of what it makes. It exists to be compared with.
+"""
+
+import keras
+from keras import ops
+
+from latentdiff.trainable_model import TrainableModel
+from training.elders import CODE_DIM, build_generator, build_reader, train
+
+KL_WEIGHT = 1.0  # per latent number, the error of a Gaussian of variance 1: the evidence lower bound
+
+
+class VAE(TrainableModel):
+    """Latents to a Gaussian over codes, a code of it back to latents; both know the text.
+
+    Reference: Kingma and Welling, Auto-Encoding Variational Bayes, 2013, arXiv:1312.6114.
+    """
+
+    def __init__(self, latent_shape, features_dim, width, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.reader = build_reader(latent_shape, features_dim, width, 2 * CODE_DIM)
+        self.generator = build_generator(latent_shape, CODE_DIM, features_dim, width)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def call(self, data, training=False):
+        mean, log_variance = ops.split(self.reader([data["latents"], data["features"]]), 2, axis=-1)
+        draws = keras.random.normal(ops.shape(mean), seed=self.seed_generator) if training else ops.zeros_like(mean)
+        codes = mean + ops.exp(0.5 * log_variance) * draws
+        rebuilt = self.generator([codes, data["features"]], training=training)
+        return {"rebuilt": rebuilt, "mean": mean, "log_variance": log_variance}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        error = 0.5 * ops.sum(ops.square(y_pred["rebuilt"] - x["latents"]), axis=(1, 2, 3))
+        return ops.mean(error + KL_WEIGHT * kl(y_pred["mean"], y_pred["log_variance"]))
+
+
+def kl(mean, log_variance):
+    """Divergence (batch,) of Gaussians (batch, dim) from the standard one."""
+    return 0.5 * ops.sum(ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance, axis=-1)
+
+
+if __name__ == "__main__":
+    train(__doc__, "vae_sampler", VAE)
