@@ -19,7 +19,10 @@ SHOWN = 16
 
 
 def build_generator(latent_shape, code_dim, features_dim, width, groups=16):
-    """(codes (batch, code_dim), features (batch, features_dim)) -> latents (batch, *latent_shape); sides of 8 and more that 4 divides."""
+    """(codes (batch, code_dim), features (batch, features_dim)) -> latents (batch, *latent_shape).
+
+    The sides of `latent_shape` must be multiples of 4, at least 8.
+    """
     height, width_in_latents, channels = latent_shape
     codes = keras.Input((code_dim,), name="codes")
     features = keras.Input((features_dim,), name="features")

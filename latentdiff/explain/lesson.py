@@ -112,4 +112,6 @@ def in_batches(function, array):
 
 def _plain(value):
     """numpy numbers and arrays as JSON knows them, to six digits."""
-    return [_plain(entry) for entry in value] if np.ndim(value) else float(f"{value:.6g}")
+    if np.ndim(value):
+        return [_plain(entry) for entry in value]
+    return int(value) if isinstance(value, (int, np.integer)) else float(f"{value:.6g}")
