@@ -17,8 +17,8 @@ EPILOG = """\
 figures:
 {figures}
 
-Each is a PNG file (trajectory: a GIF file too) with a JSON file of the numbers behind it. Together they draw some 400
-pictures: minutes on a GPU, an hour on a small CPU.
+Each is a PNG file (trajectory: a GIF file too) with a JSON file of the numbers behind it. Together they cost as
+much as some 500 pictures of 12 steps; most of it is for steps and guidance, which --count makes cheaper.
 
 --data is a folder of pictures, with a caption in a .txt file beside each; or picture files; or parquet shards with the
 columns image and caption, and label and split if they are there. Rows whose split is "train" count as seen by the
