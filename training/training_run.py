@@ -44,7 +44,8 @@ def parse(description, **options):
 def optimizer(learning_rate, steps, ema):
     """AdamW that warms up, then falls along half a cosine to nothing at the end; with a moving average of weights."""
     warmup = min(500, steps // 10 + 1)
-    rate = keras.optimizers.schedules.CosineDecay(0.0, steps - warmup, warmup_target=learning_rate, warmup_steps=warmup)
+    rest = max(1, steps - warmup)  # a trial may have one step in all
+    rate = keras.optimizers.schedules.CosineDecay(0.0, rest, warmup_target=learning_rate, warmup_steps=warmup)
     return keras.optimizers.AdamW(
         rate, weight_decay=0.01, beta_2=0.99, global_clipnorm=1.0, use_ema=True, ema_momentum=ema
     )
