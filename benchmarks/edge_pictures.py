@@ -1,6 +1,6 @@
 """Compares the pictures of quantized exports with those of the float32 one.
 
-    python benchmarks/edge_pictures.py FLOAT_FOLDER FOLDER ... --data shared/data --metrics shared/data/metrics \\
+    python benchmarks/edge_pictures.py FLOAT_FOLDER FOLDER ... --data DATA --metrics METRICS \\
         --output DIR [--num-prompts 50] [--threads 2]
 
 The prompts are the first validation captions of the data, and the first of `prompts/paraphrases.json`, which no
