@@ -57,6 +57,7 @@ decoded = np.concatenate(
     ]
 )
 print(f"latent mean {np.asarray(autoencoder.latent_mean.value)}, std {np.asarray(autoencoder.latent_std.value)}")
-print(f"median PSNR of {len(held_out)} pictures it has not seen: {np.median(psnr(held_out.images, decoded)):.2f} dB")
+kind = "held-out pictures" if config.validation_split else "of its own pictures"
+print(f"median PSNR of {len(held_out)} {kind}: {np.median(psnr(held_out.images, decoded)):.2f} dB")
 pairs = np.stack([held_out.images[:32], decoded[:32]], axis=1).reshape(-1, *decoded.shape[1:])
 save_png(args.output / "autoencoder.png", image_grid(pairs, columns=8))
