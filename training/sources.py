@@ -8,7 +8,9 @@ import urllib.parse
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from latentdiff.images import to_rgb
 
 IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
@@ -20,19 +22,6 @@ class Row(NamedTuple):
     image: bytes | pathlib.Path
     caption: str
     record: dict
-
-
-def to_rgb(image):
-    """Any Pillow image upright by its EXIF orientation, on white where transparent, with 8-bit red, green and blue."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) // 257).astype("uint8"))
-    if image.mode in ("I", "F"):
-        raise ValueError(f"`image` must have 8 or 16 bits a channel. Received: image of mode {image.mode!r}")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
 
 
 def prepare_picture(image, image_size):
