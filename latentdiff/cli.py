@@ -61,14 +61,17 @@ def main(argv=None):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Says what is wrong in one line, takes options as they are written, and leaves the lines of an epilog alone."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
     def error(self, message):
         self.exit(2, f"latentdiff: error: {_one_line(message)} (see {self.prog} --help)\n")
 
 
 def _parser():
-    parser = _Parser(prog="latentdiff", description="Makes pictures from words.", allow_abbrev=False)
+    parser = _Parser(prog="latentdiff", description="Makes pictures from words.")
     parser.add_argument("--version", action="version", version=f"latentdiff {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_generate(commands)
@@ -89,8 +92,6 @@ def _add_generate(commands):
         help="make pictures from prompts",
         description="Makes pictures from prompts and prints the names of the files written.",
         epilog=GENERATE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = command.add_argument
     add("prompts", nargs="*", metavar="PROMPT", help="what a picture should show; quote it")

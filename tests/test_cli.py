@@ -17,6 +17,7 @@ from PIL import Image
 import latentdiff
 from latentdiff import cli, images, noise, samplers
 from latentdiff.commands import generate, prompts
+from latentdiff.commands import preset as preset_command
 
 SETTINGS = ["prompt", "negative_prompt", "seed", "num_steps", "guidance_scale", "sampler", "preset"]
 
@@ -38,7 +39,7 @@ def preset(pipeline, tmp_path_factory):
 def run(pipeline, preset, monkeypatch, tmp_path, capsys):
     """Runs `latentdiff generate` in an empty folder, with a preset that is open already; gives code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(generate, "open_preset", lambda name: pipeline)
+    monkeypatch.setattr(preset_command, "open_preset", lambda name: pipeline)
 
     def run(*arguments, command="generate"):
         given = [*map(str, arguments)]

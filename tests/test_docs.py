@@ -14,7 +14,7 @@ from harness import tiny_autoencoder, tiny_latent_diffusion, tiny_unet
 from PIL import Image
 
 from latentdiff import TextToImage, cli
-from latentdiff.commands import generate
+from latentdiff.commands import preset as preset_command
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -94,7 +94,7 @@ def test_latentdiff_accepts_each_command(page, capsys):
 
 @PAGES_BY_NAME
 def test_generate_runs_as_it_is_typed(page, here, stand_in, monkeypatch):
-    monkeypatch.setattr(generate, "open_preset", lambda name: stand_in)
+    monkeypatch.setattr(preset_command, "open_preset", lambda name: stand_in)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for words, mark in all_commands(page):

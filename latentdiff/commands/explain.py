@@ -1,16 +1,13 @@
 """`latentdiff explain`: figures that show how diffusion works."""
 
-import argparse
 import importlib.util
-import sys
 from pathlib import Path
 
 from latentdiff.commands import UsageError
 from latentdiff.commands.output import check_writable
-from latentdiff.commands.progress import ProgressBar
+from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import SETTINGS, Number
-from latentdiff.explain import FIGURES
-from latentdiff.preset_folder import preset_folder
+from latentdiff.explain import FIGURES, draw
 
 FEATURES = "efficientnet_lite0_f16.npz"
 EPILOG = """\
@@ -40,8 +37,6 @@ def add_parser(commands, default_preset, preset_help):
         epilog=EPILOG.format(
             figures="\n".join(f"  {name:<12}{text}" for name, text in FIGURES.items()), weights=FEATURES
         ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = command.add_argument
     add("--output", type=Path, required=True, metavar="FOLDER", help="files of earlier figures are replaced")
@@ -59,21 +54,13 @@ def add_parser(commands, default_preset, preset_help):
 def run(args):
     """Makes and writes the figures, see `latentdiff explain --help`."""
     weights = _check(args)
-    from latentdiff.commands.generate import open_preset
-
-    bar = ProgressBar(sys.stderr)
-    try:
-        bar.show(f"opening {args.preset} ...")
-        lesson = _lesson(open_preset(args.preset), args, weights)
-        from latentdiff import explain
-
+    with opened_preset(args.preset) as (pipeline, bar):
+        lesson = _lesson(pipeline, args, weights)
         for name in args.only or FIGURES:
             bar.show(f"drawing {name} ...")
-            files = explain.draw(lesson, name)
+            files = draw(lesson, name)
             bar.clear()
             print(*files, sep="\n", flush=True)
-    finally:
-        bar.clear()
 
 
 def _lesson(pipeline, args, weights):
@@ -91,10 +78,7 @@ def _check(args):
     if importlib.util.find_spec("matplotlib") is None:
         raise UsageError('explain needs matplotlib: pip install "latentdiff[docs]"')
     check_writable(args.output / "forward.png")
-    try:
-        preset_folder(args.preset)
-    except ValueError as error:
-        raise UsageError(error) from error
+    find_preset(args.preset)
     for path in args.data or []:
         if not path.exists():
             raise UsageError(f"--data {path} is not there")

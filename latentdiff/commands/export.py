@@ -1,13 +1,10 @@
 """`latentdiff export`: a preset as files for other runtimes."""
 
-import argparse
-import sys
 from pathlib import Path
 
 from latentdiff.commands import UsageError, export_litert
-from latentdiff.commands.progress import ProgressBar
+from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import Number
-from latentdiff.preset_folder import preset_folder
 
 SAVED_MODEL_EPILOG = """\
 TF Serving serves the largest VERSION that it finds in BASE, and takes up a new one while it runs.
@@ -19,7 +16,7 @@ example:
 
 def add_parser(commands, default_preset, preset_help):
     """Adds `export` and its formats to the subcommands of `latentdiff`."""
-    command = commands.add_parser("export", help="write a preset as files for other runtimes", allow_abbrev=False)
+    command = commands.add_parser("export", help="write a preset as files for other runtimes")
     formats = command.add_subparsers(title="formats", metavar="FORMAT", required=True)
     _add_saved_model(formats, default_preset, preset_help)
     export_litert.add_parser(formats, default_preset, preset_help)
@@ -31,8 +28,6 @@ def _add_saved_model(formats, default_preset, preset_help):
         help="a SavedModel for TF Serving",
         description="Writes a preset as a SavedModel, checks it against Keras and prints its folder.",
         epilog=SAVED_MODEL_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = command.add_argument
     add("--preset", default=default_preset, metavar="NAME_OR_FOLDER", help=preset_help)
@@ -50,22 +45,12 @@ def _add_saved_model(formats, default_preset, preset_help):
 
 def run_saved_model(args):
     """Writes the SavedModel, see `latentdiff export saved-model --help`."""
-    from latentdiff.commands.generate import open_preset
-
     if not args.output.name.isdecimal():
         raise UsageError(f"--output must be BASE/VERSION with a whole number as VERSION. Received: {args.output}")
     if args.output.exists():
         raise UsageError(f"--output {args.output} is there already, and a served version never changes")
-    try:
-        preset_folder(args.preset)
-    except ValueError as error:
-        raise UsageError(error) from error
-    bar = ProgressBar(sys.stderr)
-    try:
-        bar.show(f"opening {args.preset} ...")
-        pipeline = open_preset(args.preset)
+    find_preset(args.preset)
+    with opened_preset(args.preset) as (pipeline, bar):
         bar.show(f"writing {args.output} ...")
         pipeline.export(args.output, dtype=args.dtype, token_ids=args.token_ids, max_steps=args.max_steps)
-    finally:
-        bar.clear()
     print(args.output)

@@ -1,13 +1,11 @@
 """`latentdiff export litert`: a preset as LiteRT files."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from latentdiff.commands import UsageError
-from latentdiff.commands.progress import ProgressBar
+from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import Number
-from latentdiff.preset_folder import preset_folder
 
 QUANTIZATIONS = ("none", "float16", "dynamic_int8")  # export.litert_quantization has them too, and is slow to import
 PARTS = ("text_encoder", "denoiser", "decoder", "encoder", "pipeline")
@@ -35,8 +33,6 @@ def add_parser(formats, default_preset, preset_help):
         help="LiteRT files for phones, small computers and browsers",
         description="Writes a preset as LiteRT (TFLite) files, checks them against Keras and prints their folder.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = command.add_argument
     add("--preset", default=default_preset, metavar="NAME_OR_FOLDER", help=preset_help)
@@ -65,24 +61,14 @@ def _quantization(text):
 
 def run(args):
     """Writes the folder, see `latentdiff export litert --help`."""
-    from latentdiff.commands.generate import open_preset
-
-    try:
-        preset_folder(args.preset)
-    except ValueError as error:
-        raise UsageError(error) from error
+    find_preset(args.preset)
     parts = PARTS if args.single_file else PARTS[:-1]
     given = dict(args.quantization)
     if "pipeline" in given and not args.single_file:
         raise UsageError("--quantization pipeline=... needs --single-file")
     quantization = {part: given.get(part, given.get(None, "none")) for part in parts}
-    bar = ProgressBar(sys.stderr)
-    try:
-        bar.show(f"opening {args.preset} ...")
-        pipeline = open_preset(args.preset)
+    with opened_preset(args.preset) as (pipeline, bar):
         bar.show(f"writing {args.output}, which takes a minute ...")
         options = {name: getattr(args, name) for name in ("num_tokens", "single_file", "web", "node_modules")}
         pipeline.export_litert(args.output, quantization=quantization, **options)
-    finally:
-        bar.clear()
     print(args.output)

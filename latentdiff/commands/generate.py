@@ -1,55 +1,48 @@
 """`latentdiff generate`: from prompts to picture files."""
 
-import secrets
-import sys
-
 from latentdiff.commands import UsageError, remote
 from latentdiff.commands.editing import Editing
 from latentdiff.commands.output import Output, check_writable
-from latentdiff.commands.progress import ProgressBar
-from latentdiff.commands.prompts import expand, read_entries
-from latentdiff.commands.quiet_start import quiet_start
-from latentdiff.preset_folder import preset_folder
+from latentdiff.commands.preset import find_preset, opened_preset
+from latentdiff.commands.prompts import arguments, read_requests
 
 BATCH_SIZE = 16  # pictures made at a time; those made are on the disk before the next are begun
 MAX_FRAMES = 50
-RANDOM_SEEDS = 1_000_000  # short enough to be typed again
 
 
 def run(args):
     """Makes and writes the pictures, see `latentdiff generate --help`."""
     if args.server is not None:
         return remote.run(args)
-    entries = read_entries(args)
-    draw = args.seed is None and not all("seed" in entry for entry in entries)
-    seed = secrets.randbelow(RANDOM_SEEDS) if draw else args.seed
-    requests = expand(entries, args, seed)
+    requests, drawn = read_requests(args)
     output = Output(args.output, requests, args.grid)
     _check(args)
     editing = Editing(args)
-    bar = ProgressBar(sys.stderr)
-    try:
-        bar.show(f"opening {args.preset} ...")
-        pipeline = editing.open(open_preset(args.preset))
+    with opened_preset(args.preset) as (opened, bar):
+        pipeline = editing.open(opened)
         records = _records(pipeline, requests, args, editing)
-        batches = _batches(records)
-        steps = [editing.count_steps(pipeline, _arguments(batch)) for batch in batches]
         output.prepare()
-        if draw:
-            bar.clear()
-            print(f"latentdiff: random seed {seed}", file=sys.stderr)
-        bar.start(sum(max(of_batch) for of_batch in steps))
-        for index, batch in enumerate(batches):
-            wanted = args.trajectory and index == 0
-            frames = _Trajectory(pipeline, batch[0], steps[0][0], editing.arrays.get("images")) if wanted else None
-            pictures = _generate(pipeline, batch, args, editing, bar, frames)
-            for picture, record in zip(pictures, batch, strict=True):
-                _report(bar, output.add(picture, record))
-            if frames:
-                frames.save(args.trajectory, pictures[0])
-                _report(bar, args.trajectory)
-    finally:
-        _report(bar, output.save_grid())
+        bar.tell_seed(drawn)
+        try:
+            _make(pipeline, records, args, editing, bar, output)
+        finally:
+            bar.tell(output.save_grid())
+
+
+def _make(pipeline, records, args, editing, bar, output):
+    """Makes and writes the pictures of these records."""
+    batches = [records[start : start + BATCH_SIZE] for start in range(0, len(records), BATCH_SIZE)]
+    steps = [editing.count_steps(pipeline, arguments(batch)) for batch in batches]
+    bar.start(sum(max(of_batch) for of_batch in steps))
+    for index, batch in enumerate(batches):
+        wanted = args.trajectory and index == 0
+        frames = _Trajectory(pipeline, batch[0], steps[0][0], editing.arrays.get("images")) if wanted else None
+        pictures = _generate(pipeline, batch, args, editing, bar, frames)
+        for picture, record in zip(pictures, batch, strict=True):
+            bar.tell(output.add(picture, record))
+        if frames:
+            frames.save(args.trajectory, pictures[0])
+            bar.tell(args.trajectory)
 
 
 def _check(args):
@@ -60,24 +53,7 @@ def _check(args):
         check_writable(args.trajectory)
     if args.guidance_interval and not args.guidance_interval[0] < args.guidance_interval[1]:
         raise UsageError(f"--guidance-interval must be LOW HIGH with LOW < HIGH. Received: {args.guidance_interval}")
-    try:
-        preset_folder(args.preset)
-    except ValueError as error:
-        raise UsageError(error) from error
-
-
-def open_preset(preset):
-    """The `TextToImage` of a preset; says nothing on the terminal while TensorFlow starts."""
-    with quiet_start():
-        import keras
-
-        from latentdiff import TextToImage
-
-        keras.ops.zeros(1)  # now the backend looks for devices, and says what it finds
-    try:
-        return TextToImage.from_preset(preset)
-    except Exception as error:  # what Keras raises on damaged files has many types
-        raise ValueError(f"the preset {preset} can't be opened: {error}") from error
+    find_preset(args.preset)
 
 
 def _records(pipeline, requests, args, editing):
@@ -93,7 +69,7 @@ def _records(pipeline, requests, args, editing):
         record |= {name: value for name, value in _guidance(pipeline, args).items() if value} | editing.settings
         records.append(record)
     try:
-        editing.count_steps(pipeline, _arguments(records))
+        editing.count_steps(pipeline, arguments(records))
     except ValueError as error:
         raise UsageError(error) from error
     return records
@@ -105,13 +81,6 @@ def _guidance(pipeline, args):
     return {name: getattr(pipeline, name) if value is None else value for name, value in given.items()}
 
 
-def _arguments(records):
-    """Arguments of `TextToImage.generate` for these pictures, one value for each."""
-    names = {"prompts": "prompt", "negative_prompts": "negative_prompt", "seed": "seed"}
-    names |= {"num_steps": "num_steps", "guidance_scale": "guidance_scale"}
-    return {argument: [record[name] for record in records] for argument, name in names.items()}
-
-
 def _generate(pipeline, batch, args, editing, bar, frames):
     def callback(step, num_steps, decode):
         bar.advance()
@@ -119,7 +88,7 @@ def _generate(pipeline, batch, args, editing, bar, frames):
             frames.add(step, num_steps, decode)
 
     options = {"sampler": args.sampler, **_guidance(pipeline, args), "batch_size": len(batch), "callback": callback}
-    return editing.generate(pipeline, _arguments(batch), **options)
+    return editing.generate(pipeline, arguments(batch), **options)
 
 
 class _Trajectory:
@@ -145,14 +114,3 @@ class _Trajectory:
         from latentdiff.images import save_animation
 
         save_animation(path, [*self.frames, picture])
-
-
-def _batches(records):
-    return [records[start : start + BATCH_SIZE] for start in range(0, len(records), BATCH_SIZE)]
-
-
-def _report(bar, path):
-    """Tells which file was written, if one was."""
-    bar.clear()
-    if path:
-        print(path, flush=True)

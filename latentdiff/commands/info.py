@@ -2,16 +2,12 @@
 
 import json
 
-from latentdiff.commands import UsageError
-from latentdiff.preset_folder import preset_folder
+from latentdiff.commands.preset import find_preset
 
 
 def run(args):
     """Prints the model card of a preset and how it is set."""
-    try:
-        folder = preset_folder(args.preset)
-    except ValueError as error:
-        raise UsageError(error) from error
+    folder = find_preset(args.preset)
     settings = _read(folder / "task.json") | _read(folder / "metadata.json")
     card = folder / "README.md"
     if card.is_file():

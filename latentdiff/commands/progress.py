@@ -1,5 +1,6 @@
 """A progress bar."""
 
+import sys
 import time
 
 CLEAR_LINE = "\r\x1b[K"
@@ -42,6 +43,18 @@ class ProgressBar:
     def clear(self):
         """Leaves an empty line, for other output."""
         self.show("")
+
+    def tell(self, path):
+        """Prints the name of a file that was written, if one was."""
+        self.clear()
+        if path:
+            print(path, flush=True)
+
+    def tell_seed(self, drawn):
+        """Tells the seed that was drawn, if one was, so that the pictures can be made again."""
+        self.clear()
+        if drawn is not None:
+            print(f"latentdiff: random seed {drawn}", file=sys.stderr)
 
     def _draw(self, left):
         filled = WIDTH * self.done // self.total

@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import secrets
 from pathlib import Path
 
 from latentdiff.commands import UsageError
 from latentdiff.prompt_syntax import parse
 
 MAX_SEED = 2**31 - 1  # noise.MAX_SEED, which is slow to import
+RANDOM_SEEDS = 1_000_000  # short enough to be typed again
 
 
 class Number:
@@ -67,7 +69,26 @@ SETTINGS = {
 }
 
 
-def read_entries(args):
+def read_requests(args):
+    """The settings of each picture, and the seed that was drawn for them, None where the user gave all.
+
+    Returns:
+        list of dicts with all keys of SETTINGS, None where the preset decides; int or None.
+    """
+    entries = _read_entries(args)
+    draw = args.seed is None and not all("seed" in entry for entry in entries)
+    drawn = secrets.randbelow(RANDOM_SEEDS) if draw else None
+    return _expand(entries, args, drawn if draw else args.seed), drawn
+
+
+def arguments(records):
+    """Arguments of `TextToImage.generate` for these pictures, one value for each."""
+    names = {"prompts": "prompt", "negative_prompts": "negative_prompt", "seed": "seed"}
+    names |= {"num_steps": "num_steps", "guidance_scale": "guidance_scale"}
+    return {argument: [record[name] for record in records] for argument, name in names.items()}
+
+
+def _read_entries(args):
     """What the arguments and the prompts file say of each prompt: dicts with some of the keys of SETTINGS."""
     entries = [_checked(prompt, "a prompt") for prompt in args.prompts]
     if args.prompts_file is not None:
@@ -77,8 +98,7 @@ def read_entries(args):
     return entries
 
 
-def expand(entries, args, seed):
-    """The settings of each picture: dicts with all keys of SETTINGS; None where the preset decides."""
+def _expand(entries, args, seed):
     defaults = {"negative_prompt": args.negative_prompt, "seed": seed}
     defaults |= {"num_steps": args.num_steps, "guidance_scale": args.guidance_scale}
     requests = []

@@ -1,18 +1,16 @@
 """`latentdiff generate --server`: from prompts to picture files, by a model that is served elsewhere."""
 
-import secrets
 import sys
 from pathlib import Path
 
 from latentdiff.commands import UsageError
 from latentdiff.commands.output import Output
 from latentdiff.commands.progress import ProgressBar
-from latentdiff.commands.prompts import expand, read_entries
+from latentdiff.commands.prompts import arguments, read_requests
 from latentdiff.commands.quiet_start import quiet_start
 from latentdiff.prompt_syntax import parse
 
 BATCH_SIZE = 8  # what the batching configuration of an export allows
-RANDOM_SEEDS = 1_000_000
 # Options that a server has no input for: it does what the model was exported with.
 LOCAL_OPTIONS = ("sampler", "trajectory", "guidance_rescale", "guidance_interval")
 LOCAL_OPTIONS += ("init_image", "strength", "mask", "keep_pixels")
@@ -23,16 +21,13 @@ def run(args):
     given = [f"--{name.replace('_', '-')}" for name in LOCAL_OPTIONS if getattr(args, name) not in (None, False)]
     if given:
         raise UsageError(f"--server can't be combined with {', '.join(given)}")
-    entries = read_entries(args)
-    draw = args.seed is None and not all("seed" in entry for entry in entries)
-    requests = expand(entries, args, secrets.randbelow(RANDOM_SEEDS) if draw else args.seed)
+    requests, drawn = read_requests(args)
     _refuse_weights(requests)
     output = Output(args.output, requests, args.grid)
     client = _client(args)
     bar = ProgressBar(sys.stderr)
     output.prepare()
-    if draw:
-        print(f"latentdiff: random seed {requests[0]['seed']}", file=sys.stderr)
+    bar.tell_seed(drawn)
     try:
         bar.start(len(requests))
         for start in range(0, len(requests), BATCH_SIZE):
@@ -40,9 +35,9 @@ def run(args):
             pictures = client.generate(**_arguments(batch), batch_size=BATCH_SIZE)
             for picture, request in zip(pictures, batch, strict=True):
                 bar.advance()
-                _report(bar, output.add(picture, _record(request, args)))
+                bar.tell(output.add(picture, _record(request, args)))
     finally:
-        _report(bar, output.save_grid())
+        bar.tell(output.save_grid())
 
 
 def _refuse_weights(requests):
@@ -70,21 +65,13 @@ def _client(args):
 
 
 def _arguments(batch):
-    names = {"prompts": "prompt", "negative_prompts": "negative_prompt", "seed": "seed"}
-    names |= {"num_steps": "num_steps", "guidance_scale": "guidance_scale"}
-    arguments = {argument: [request[name] for request in batch] for argument, name in names.items()}
+    given = arguments(batch)
     for name in ("num_steps", "guidance_scale"):  # -1: what the model at the server is set to
-        arguments[name] = [-1 if value is None else value for value in arguments[name]]
-    return arguments
+        given[name] = [-1 if value is None else value for value in given[name]]
+    return given
 
 
 def _record(request, args):
     """The settings of a picture; what the server decided is not among them."""
     known = {name: value for name, value in request.items() if value is not None}
     return {**known, "server": args.server, "preset": Path(args.preset).name}
-
-
-def _report(bar, path):
-    bar.clear()
-    if path:
-        print(path, flush=True)

@@ -9,7 +9,7 @@ from harness import tiny_text_to_image
 from PIL import Image
 
 from latentdiff import cli, explain
-from latentdiff.commands import generate
+from latentdiff.commands import preset as preset_command
 from latentdiff.explain.lesson import Lesson
 from latentdiff.explain.real_pictures import RealPictures
 
@@ -81,7 +81,7 @@ def test_unknown_figure(lesson):
 
 
 def test_the_command_writes_what_it_prints(pipeline, preset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(generate, "open_preset", lambda name: pipeline)
+    monkeypatch.setattr(preset_command, "open_preset", lambda name: pipeline)
     Image.fromarray(real_pictures().images[0]).save(tmp_path / "a-cat.png")
     arguments = [
         "--preset",

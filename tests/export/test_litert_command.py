@@ -3,7 +3,8 @@
 import pytest
 
 from latentdiff import cli
-from latentdiff.commands import export_litert, generate
+from latentdiff.commands import export_litert
+from latentdiff.commands import preset as preset_command
 from latentdiff.export import litert_quantization
 
 FOUR = ("text_encoder", "denoiser", "decoder", "encoder")
@@ -20,7 +21,7 @@ class Recorder:
 def run(monkeypatch, tmp_path, capsys):
     (tmp_path / "config.json").write_text("{}")
     recorder = Recorder()
-    monkeypatch.setattr(generate, "open_preset", lambda name: recorder)
+    monkeypatch.setattr(preset_command, "open_preset", lambda name: recorder)
 
     def run(*arguments):
         try:
