@@ -1,15 +1,14 @@
 """A `TextToImage` as LiteRT files for phones, small computers and browsers: no TensorFlow, no Keras where it runs."""
 
-import contextlib
 import json
 import shutil
-import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from latentdiff.export import litert_file
+from latentdiff.export.draft import draft_of
 from latentdiff.export.litert_manifest import FORMAT, MANIFEST_FILE, manifest, sampler_record
 from latentdiff.export.litert_parts import parts
 from latentdiff.export.litert_quantization import TOLERANCES, check_quantization, quantize
@@ -55,7 +54,7 @@ def export_litert(
     files = {f"{name}.tflite": _file(name, part, quantization[name]) for name, part in made.items()}
     files["tokenizer.json"] = _json(tokens, indent=None)
     files[MANIFEST_FILE] = _json(manifest(text_to_image, made, files, quantization))
-    with _draft(folder) as draft:
+    with draft_of(folder, replace=True) as draft:
         for name, content in files.items():
             (draft / name).write_bytes(content)
         shutil.copyfile(PACKAGE / "edge.py", draft / "generate.py")
@@ -131,19 +130,3 @@ def relative_error(received, expected):
 
 def _json(value, indent=1):
     return (json.dumps(value, indent=indent, ensure_ascii=False) + "\n").encode()
-
-
-@contextlib.contextmanager
-def _draft(folder):
-    """A folder beside the final one, put in its place at the end, or removed if something goes wrong."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
-    try:
-        yield draft
-        draft.chmod(0o755)  # mkdtemp lets nobody else in
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.rename(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise

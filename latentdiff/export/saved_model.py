@@ -1,13 +1,11 @@
 """A `TextToImage` as a SavedModel for TF Serving, or for any other TensorFlow runtime: no Python where it runs."""
 
-import contextlib
 import json
-import shutil
-import tempfile
 from pathlib import Path
 
 from latentdiff import samplers
 from latentdiff.export.check_saved_model import check_pictures, check_structure
+from latentdiff.export.draft import draft_of
 from latentdiff.export.serving_files import BATCH_SIZES, model_name, write_serving_files
 from latentdiff.export.signatures import Signatures
 from latentdiff.export.stored_weights import StoredWeights
@@ -41,7 +39,7 @@ def export_saved_model(text_to_image, folder, dtype="float32", token_ids=False, 
     sampler = samplers.get(text_to_image.sampler if sampler is None else sampler)
     weights = StoredWeights(text_to_image.model, dtype)
     signatures = Signatures(text_to_image, weights, sampler, max_steps, token_ids)
-    with _draft(folder) as draft:
+    with draft_of(folder) as draft:
         _write(signatures, draft, model_name(folder))
         check_structure(draft, token_ids)
         check_pictures(draft, signatures)
@@ -66,20 +64,6 @@ def _checked(folder, text_to_image, max_steps):
     if not text_to_image.num_steps <= max_steps <= total:
         raise ValueError(f"`max_steps` must lie in [{text_to_image.num_steps}, {total}]. Received: {max_steps=}")
     return folder
-
-
-@contextlib.contextmanager
-def _draft(folder):
-    """A folder beside the final one, renamed to it at the end, or removed if something goes wrong."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
-    try:
-        yield draft
-        draft.chmod(0o755)  # mkdtemp lets nobody else in; a server may run as another user
-        draft.rename(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
 
 
 def _write(signatures, folder, name):
