@@ -9,7 +9,6 @@ import io
 import json
 import operator
 import random
-import secrets
 import time
 import urllib.error
 import urllib.request
@@ -17,8 +16,9 @@ import warnings
 
 import numpy as np
 
+from latentdiff.picture_settings import each, each_prompt, each_seed
+
 DEFAULT = -1  # for `num_steps` and `guidance_scale`: what the model is set to
-MAX_SEED = 2**31 - 1
 LONGEST_PAUSE = 5.0
 SIGNATURE = "png"
 DTYPES = {"seeds": "int32", "num_steps": "int32", "guidance_scale": "float32"}
@@ -189,28 +189,13 @@ class _Rest:
 
 def _rows(prompts, negative_prompts, num_steps, guidance_scale, seed, num_images):
     """One value of each input for each picture."""
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
-        raise ValueError(f"`prompts` must be a str or a list of at least one str. Received: prompts={prompts}")
-
-    def each(value, name, default):
-        values = [default if value is None else value] * len(prompts) if np.ndim(value) == 0 else list(value)
-        if len(values) != len(prompts):
-            raise ValueError(
-                f"`{name}` must be one value or one for each of the {len(prompts)} prompts. Received: {len(values)}"
-            )
-        return [entry for entry in values for _ in range(num_images)]
-
-    if seed is None:
-        seeds = [secrets.randbelow(MAX_SEED) for _ in range(len(prompts) * num_images)]
-    else:
-        seeds = [entry + index % num_images for index, entry in enumerate(each(seed, "seed", 0))]
-    if not all(0 <= entry <= MAX_SEED for entry in seeds):
-        raise ValueError(f"`seed` must lie in [0, {MAX_SEED}]. Received: seed={seed}")
-    return {
-        "prompts": each(prompts, "prompts", ""),
-        "negative_prompts": each(negative_prompts, "negative_prompts", ""),
-        "seeds": seeds,
-        "num_steps": each(num_steps, "num_steps", DEFAULT),
-        "guidance_scale": each(guidance_scale, "guidance_scale", DEFAULT),
+    prompts = each_prompt(prompts)
+    count = len(prompts)
+    rows = {
+        "prompts": prompts,
+        "negative_prompts": each(negative_prompts or "", count, "negative_prompts", str),
+        "num_steps": each(DEFAULT if num_steps is None else num_steps, count, "num_steps", operator.index),
+        "guidance_scale": each(DEFAULT if guidance_scale is None else guidance_scale, count, "guidance_scale", float),
     }
+    rows = {name: np.repeat(values, num_images).tolist() for name, values in rows.items()}
+    return {**rows, "seeds": each_seed(seed, count, num_images).tolist()}

@@ -1,6 +1,28 @@
 """Checks of what is asked of each picture: one value for all pictures or one for each, numbers in range, sizes."""
 
+import operator
+import secrets
+
 import numpy as np
+
+MAX_SEED = 2**31 - 1  # noise.MAX_SEED, which comes with Keras; `client` does without
+
+
+def each_prompt(prompts):
+    """A prompt, or several -> list of str."""
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
+        raise ValueError(f"`prompts` must be a str or a list of at least one str. Received: prompts={prompts}")
+    return prompts
+
+
+def each_seed(seed, count, num_images):
+    """The seeds of `num_images` pictures for each of `count` prompts, int array: successive ones, or fresh for None."""
+    if seed is None:
+        return np.array([secrets.randbelow(MAX_SEED) for _ in range(count * num_images)])
+    seeds = np.repeat(each(seed, count, "seed", operator.index), num_images) + np.tile(np.arange(num_images), count)
+    check_range(seeds, 0, MAX_SEED, "seed")
+    return seeds
 
 
 def each(value, count, name, convert):

@@ -2,7 +2,6 @@
 
 import functools
 import operator
-import secrets
 
 import numpy as np
 from keras import ops
@@ -13,12 +12,14 @@ from latentdiff import prompt_weights, samplers
 from latentdiff.compilation import compile_function
 from latentdiff.denoiser import Denoiser, KnownRegion, Mixture
 from latentdiff.guidance import ClassifierFreeGuidance, check_guidance
-from latentdiff.picture_settings import check_range, each, each_array, each_image, each_mask
+from latentdiff.picture_settings import check_range, each, each_array, each_image, each_mask, each_prompt, each_seed
 from latentdiff.prompt_syntax import parse
 
 # Arguments of `Pipeline` beside the model; presets keep them.
 GUIDANCE = ("guidance_scale", "guidance_rescale", "guidance_interval")
 SETTINGS = ("image_size", "sampler", "num_steps", *GUIDANCE)
+# What is compiled depends on the model alone, so that pipelines can share it.
+COMPILED = ("_encode_text", "_encode_images", "_decode", "_loops")
 
 
 class Pipeline:
@@ -77,12 +78,7 @@ class Pipeline:
         """A pipeline of this kind around the model of another, with its settings; keyword arguments replace them."""
         settings = {name: getattr(pipeline, name) for name in SETTINGS}
         made = cls(pipeline.model, **{**settings, **kwargs})
-        for name in (
-            "_encode_text",
-            "_encode_images",
-            "_decode",
-            "_loops",
-        ):  # what is compiled depends on the model alone
+        for name in COMPILED:
             setattr(made, name, getattr(pipeline, name))
         return made
 
@@ -113,9 +109,7 @@ class Pipeline:
 
         `arrays` are `images`, `masks` and `noise`, all optional. The rest are arguments of `generate`.
         """
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
-            raise ValueError(f"`prompts` must be a str or a list of at least one str. Received: prompts={prompts}")
+        prompts = each_prompt(prompts)
         if operator.index(num_images) < 1:
             raise ValueError(f"`num_images` must be at least 1. Received: num_images={num_images}")
         num_steps = self.num_steps if num_steps is None else num_steps
@@ -136,7 +130,7 @@ class Pipeline:
         check_range(strength, 0.0, 1.0, "strength")
         settings["first_step"] = (settings["num_steps"] * (1.0 - strength)).astype("float32")
         settings = {name: np.repeat(values, num_images, axis=0) for name, values in settings.items()}
-        settings["seeds"] = self._seeds(seed, count, num_images)
+        settings["seeds"] = each_seed(seed, count, num_images)
         return {**settings, **{name: settings[name].tolist() for name in ("prompts", "negative_prompts")}}
 
     def _arrays(self, count, images=None, masks=None, noise=None):
@@ -146,15 +140,6 @@ class Pipeline:
             "noise": (noise, functools.partial(each_array, name="noise", shape=self.latent_shape)),
         }
         return {name: check(value, count) for name, (value, check) in checks.items() if value is not None}
-
-    @staticmethod
-    def _seeds(seed, count, num_images):
-        if seed is None:
-            return np.array([secrets.randbelow(seeded.MAX_SEED) for _ in range(count * num_images)])
-        seeds = np.repeat(each(seed, count, "seed", operator.index), num_images)
-        seeds = seeds + np.tile(np.arange(num_images), count)
-        check_range(seeds, 0, seeded.MAX_SEED, "seed")
-        return seeds
 
     @staticmethod
     def count_steps(settings):

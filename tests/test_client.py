@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from latentdiff import client as clients
+from latentdiff import noise, picture_settings
 from latentdiff.client import Busy, Client
 
 
@@ -132,3 +133,7 @@ def test_a_server_that_never_answers():
 def test_the_answer_is_decoded():
     picture = connected(Server()).generate("a", seed=200)
     np.testing.assert_array_equal(picture, np.full((2, 2, 3), 200, "uint8"))
+
+
+def test_the_largest_seed_is_that_of_the_noise():
+    assert picture_settings.MAX_SEED == noise.MAX_SEED
