@@ -122,6 +122,13 @@ def normal(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape).astype("float32")
 
 
+def gap(first, second):
+    """The largest difference of two arrays of pictures, in levels."""
+    first, second = np.asarray(first, "int32"), np.asarray(second, "int32")
+    assert first.shape == second.shape
+    return np.abs(first - second).max()
+
+
 def compile_quietly(model, **kwargs):
     """`compile` for a fit of a few steps: eager on TensorFlow, where tracing takes as long as twenty of them."""
     model.compile(**kwargs, **({"run_eagerly": True} if keras.backend.backend() == "tensorflow" else {}))

@@ -8,10 +8,8 @@ import time
 import warnings
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
-from harness import tiny_text_to_image
 from PIL import Image
 
 import latentdiff
@@ -20,12 +18,6 @@ from latentdiff.commands import generate, prompts
 from latentdiff.commands import preset as preset_command
 
 SETTINGS = ["prompt", "negative_prompt", "seed", "num_steps", "guidance_scale", "sampler", "preset"]
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-    keras.utils.set_random_seed(0)
-    return tiny_text_to_image()
 
 
 @pytest.fixture(scope="module")

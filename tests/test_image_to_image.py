@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from harness import arrays, tiny_text_to_image
+from harness import arrays, gap, tiny_text_to_image
 
 from latentdiff import ImageToImage, NoiseSchedule, TextToImage
 from latentdiff.images import to_uint8
@@ -20,10 +20,6 @@ def plain(request):
 @pytest.fixture(scope="module")
 def pipeline(plain):
     return ImageToImage(plain.model, num_steps=3, guidance_scale=2.0)
-
-
-def gap(first, second):
-    return np.abs(np.asarray(first, "int32") - np.asarray(second, "int32")).max()
 
 
 def reconstruction(model, images):

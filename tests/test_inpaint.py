@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from harness import arrays, normal, tiny_text_to_image
+from harness import arrays, gap, normal, tiny_text_to_image
 
 from latentdiff import ImageToImage, Inpaint, NoiseSchedule
 from latentdiff.denoiser import KnownRegion
@@ -22,10 +22,6 @@ def model():
 @pytest.fixture(scope="module")
 def pipeline(model):
     return Inpaint(model, num_steps=3, guidance_scale=2.0)
-
-
-def gap(first, second):
-    return np.abs(np.asarray(first, "int32") - np.asarray(second, "int32")).max()
 
 
 def inputs(masks=MASK, **changes):

@@ -1,23 +1,12 @@
-import keras
 import numpy as np
 import pytest
-from harness import arrays, normal, tiny_latent_diffusion, tiny_text_encoder, tiny_text_to_image
+from harness import arrays, gap, normal, tiny_latent_diffusion, tiny_text_encoder
 
 from latentdiff import NoiseSchedule, TextToImage, prompt_weights
 from latentdiff.denoiser import Mixture
 from latentdiff.prompt_syntax import blend, escape, parse
 
 LEVELS = 2  # of 255
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-    keras.utils.set_random_seed(0)
-    return tiny_text_to_image()
-
-
-def gap(first, second):
-    return np.abs(np.asarray(first, "int32") - np.asarray(second, "int32")).max()
 
 
 def pieces(prompt):

@@ -1,9 +1,8 @@
 import warnings
 
-import keras
 import numpy as np
 import pytest
-from harness import arrays, randomize, tiny_latent_diffusion, tiny_text_encoder, tiny_text_to_image, tiny_unet
+from harness import arrays, gap, randomize, tiny_latent_diffusion, tiny_text_encoder, tiny_text_to_image, tiny_unet
 from keras import ops
 
 from latentdiff import TextToImage, noise
@@ -11,16 +10,6 @@ from latentdiff.images import to_uint8
 from latentdiff.samplers import DDIM
 
 LEVELS = 2  # of 255: what two ways to the same float32 picture may differ by
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-    keras.utils.set_random_seed(0)
-    return tiny_text_to_image()
-
-
-def gap(first, second):
-    return np.abs(np.asarray(first, "int32") - np.asarray(second, "int32")).max()
 
 
 # === Contract ===

@@ -2,10 +2,8 @@ import importlib
 import json
 import warnings
 
-import keras
 import numpy as np
 import pytest
-from harness import tiny_text_to_image
 from PIL import Image
 
 from latentdiff import cli, explain
@@ -15,12 +13,6 @@ from latentdiff.explain.real_pictures import RealPictures
 
 pytest.importorskip("matplotlib")
 PROMPTS = ["a red apple", "a cat", "a rocket"]
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-    keras.utils.set_random_seed(0)
-    return tiny_text_to_image()
 
 
 @pytest.fixture(scope="module")

@@ -34,9 +34,3 @@ def with_token_ids(pipeline, request):
     texts = {name: values for name, values in request.items() if "prompts" in name}
     ids = {name.replace("prompts", "token_ids"): tokenize(values) for name, values in texts.items()}
     return {**{name: values for name, values in request.items() if name not in texts}, **ids}
-
-
-def gap(first, second):
-    first, second = np.asarray(first, "int32"), np.asarray(second, "int32")
-    assert first.shape == second.shape
-    return np.abs(first - second).max()

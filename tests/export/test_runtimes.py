@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 import session_host
-from harness import needs_tensorflow
+from harness import gap, needs_tensorflow
 from PIL import Image
-from serving_requests import LEVELS, expected, gap, mixed, with_token_ids
+from serving_requests import LEVELS, expected, mixed, with_token_ids
 
 pytestmark = needs_tensorflow
 

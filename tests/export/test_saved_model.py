@@ -3,9 +3,9 @@ import os
 
 import numpy as np
 import pytest
-from harness import needs_tensorflow, tiny_text_to_image
+from harness import gap, needs_tensorflow, tiny_text_to_image
 from PIL import Image
-from serving_requests import LEVELS, PROMPTS, expected, gap, mixed, pick, with_token_ids
+from serving_requests import LEVELS, PROMPTS, expected, mixed, pick, with_token_ids
 
 from latentdiff import TextToImage, cli
 from latentdiff.export import saved_model

@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from harness import needs_tensorflow
-from serving_requests import LEVELS, PROMPTS, expected, gap, mixed, pick
+from harness import gap, needs_tensorflow
+from serving_requests import LEVELS, PROMPTS, expected, mixed, pick
 
 pytestmark = needs_tensorflow
 pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")

@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pytest
 import session_host
-from harness import needs_tensorflow
+from harness import gap, needs_tensorflow
 from PIL import Image
-from serving_requests import LEVELS, gap, pick, with_token_ids
+from serving_requests import LEVELS, pick, with_token_ids
 
 from latentdiff import TextToImage
 from latentdiff.export.saved_model import export_saved_model
