@@ -169,7 +169,7 @@ def parse_arguments(argv=None):
 def main(argv=None):
     args = parse_arguments(argv)
     weights = Path(args.metrics) / FEATURE_WEIGHTS
-    run(args, lambda: TextToImage.from_preset(args.preset), lambda: FeatureCache(weights, args.cache))
+    run(args, lambda: TextToImage.from_preset(args.preset), lambda: FeatureCache(weights, args.cache, args.batch_size))
 
 
 if __name__ == "__main__":

@@ -6,16 +6,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from latentdiff import TextToImage
-from latentdiff.images import image_grid, save_png, to_uint8
 from latentdiff.layers import Downsample, ResnetBlock, Upsample
-from training.data import Batches
+from training.data import Batches, spoken
 from training.latent_cache import load_latents
-from training.training_run import callbacks, optimizer, parse
+from training.training_run import TimeLimit, callbacks, load_text_encoder, optimizer, parse
 
 CODE_DIM, WIDTH, QUICK_WIDTH = 128, 256, 32
 BATCH_SIZE = 64
-SHOWN = 16
+ENDLESS = 10**6  # epochs, for a run that a clock ends: the learning rate stays where it is
 
 
 def build_generator(latent_shape, code_dim, features_dim, width, groups=16):
@@ -64,32 +62,37 @@ def caption_features(text_encoder, captions):
     return np.stack([rows[caption] for caption in captions])
 
 
-def train(description, name, make_model, learning_rate=None):
-    """The whole script of an elder: data, `fit`, NAME.keras with its generator, NAME.png with what it makes.
+def train(description, name, make_model, learning_rate=None, beta_1=0.9):
+    """The whole script of an elder: data, `fit`, NAME.keras with its generator.
 
     Args:
         description: of the script.
-        name: of its files.
+        name: of its file.
         make_model: function (latent_shape, features_dim, width, seed) -> a model with a `generator`.
         learning_rate: default: that of the config.
+        beta_1: memory of the optimizer; two networks that play against each other want none.
     """
-    args, config = parse(description, preset="preset whose text encoder to use")
-    if not args.preset:
-        raise SystemExit("Pass --preset.")
+    args, config = parse(
+        description,
+        text_encoder="folder or name of a KerasHub text preset",
+        minutes="ends training after so many; without it as many epochs as the config says",
+    )
+    if not args.text_encoder:
+        raise SystemExit("Pass --text-encoder.")
     autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile=False)
-    latents, captions, _ = load_latents(args.output, config.split or "train", autoencoder)
-    features = caption_features(TextToImage.from_preset(args.preset).model.text_encoder, captions)
+    latents, captions, records = load_latents(args.output, config.split or "train", autoencoder)
+    captions = [spoken(caption, record) for caption, record in zip(captions, records, strict=True)]
+    features = caption_features(load_text_encoder(args.text_encoder, config), captions)
     arrays = {"latents": np.asarray(latents), "features": features}
     batches = Batches(arrays, min(config.batch_size, len(latents)), seed=config.seed, passes=config.passes)
-    epochs = args.epochs or config.epochs
     model = make_model(latents.shape[1:], features.shape[-1], QUICK_WIDTH if args.quick else WIDTH, config.seed)
-    rate = optimizer(learning_rate or config.learning_rate, epochs * len(batches), config.ema)
+    epochs = args.epochs or (ENDLESS if args.minutes else config.epochs)
+    rate = optimizer(learning_rate or config.learning_rate, epochs * len(batches), config.ema, beta_1)
     model.compile(rate, steps_per_execution=config.steps_per_execution)
+    limit = [TimeLimit(float(args.minutes))] if args.minutes else []
     start = time.perf_counter()
-    model.fit(batches, epochs=epochs, shuffle=False, verbose=2, callbacks=callbacks(args.output / name, batches))
-    print(f"{model.count_params():,} parameters, {time.perf_counter() - start:.0f} s in fit")
+    model.fit(
+        batches, epochs=epochs, shuffle=False, verbose=2, callbacks=callbacks(args.output / name, batches, *limit)
+    )
+    print(f"{model.generator.count_params():,} parameters, {time.perf_counter() - start:.0f} s in fit")
     model.generator.save(args.output / f"{name}.keras")
-    codes = np.random.default_rng(config.seed).standard_normal((SHOWN, CODE_DIM)).astype("float32")
-    drawn = model.generator([codes, np.resize(features, (SHOWN, features.shape[-1]))])
-    pictures = ops.convert_to_numpy(to_uint8(autoencoder.decode(drawn)))
-    save_png(args.output / f"{name}.png", image_grid(pictures), {"captions": np.resize(captions, SHOWN).tolist()})

@@ -4,14 +4,13 @@ python -m training.train_latent_diffusion --config emoji_128 --text-encoder MINI
 """
 
 import keras
-import keras_hub
 import numpy as np
 
-from latentdiff import LatentDiffusion, NoiseSchedule, TextEncoder, TextToImage, UNet
+from latentdiff import LatentDiffusion, NoiseSchedule, TextToImage, UNet
 from latentdiff.callbacks import Preview
-from training.data import Batches
+from training.data import Batches, spoken
 from training.latent_cache import load_latents
-from training.training_run import callbacks, optimizer, parse
+from training.training_run import callbacks, load_text_encoder, optimizer, parse
 
 args, config = parse(
     __doc__,
@@ -24,12 +23,7 @@ autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile
 latents, captions, records = load_latents(args.output, config.split or "train", autoencoder)
 
 start = TextToImage.from_preset(args.init).model if args.init else None
-if args.text_encoder:
-    backbone = keras_hub.models.Backbone.from_preset(args.text_encoder, dtype=config.dtype)
-    tokenizer = keras_hub.models.Tokenizer.from_preset(args.text_encoder)
-    text_encoder = TextEncoder(backbone, tokenizer, config.sequence_length)
-else:
-    text_encoder = start.text_encoder
+text_encoder = load_text_encoder(args.text_encoder, config) if args.text_encoder else start.text_encoder
 unet = UNet(latents.shape[1:], text_encoder.context_dim, text_encoder.sequence_length, **config.unet)
 if start:
     unet.set_weights(start.unet.get_weights())
@@ -49,10 +43,12 @@ print(f"U-Net: {unet.count_params():,} parameters")
 def tokenized(captions, records):
     """Token ids (n, variants, tokens) of all ways to ask for each picture."""
     rng = np.random.default_rng(config.seed)
-    variants = [config.captions(record, caption, rng) for record, caption in zip(records, captions, strict=True)]
-    suffixes = [", mirrored" if record.get("mirrored") else "" for record in records]
-    flat = [text + suffix for texts, suffix in zip(variants, suffixes, strict=True) for text in texts]
-    return text_encoder.tokenize(flat).reshape(len(variants), -1, text_encoder.sequence_length)
+    flat = [
+        spoken(text, record)
+        for record, caption in zip(records, captions, strict=True)
+        for text in config.captions(record, caption, rng)
+    ]
+    return text_encoder.tokenize(flat).reshape(len(records), -1, text_encoder.sequence_length)
 
 
 def pick_caption(batch, rng):

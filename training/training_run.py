@@ -1,10 +1,13 @@
-"""What the two training scripts share: arguments, the optimizer and the callbacks that make a run safe to interrupt."""
+"""What the training scripts share: arguments, the optimizer and the callbacks that make a run safe to interrupt."""
 
 import argparse
+import time
 from pathlib import Path
 
 import keras
+import keras_hub
 
+from latentdiff import TextEncoder
 from training.configs import load_config
 
 QUICK_LIMIT = 32
@@ -41,14 +44,34 @@ def parse(description, **options):
     return args, config
 
 
-def optimizer(learning_rate, steps, ema):
+def load_text_encoder(preset, config):
+    """The text encoder of a KerasHub preset, a folder or a name, for the token length and dtype of a config."""
+    backbone = keras_hub.models.Backbone.from_preset(preset, dtype=config.dtype)
+    return TextEncoder(backbone, keras_hub.models.Tokenizer.from_preset(preset), config.sequence_length)
+
+
+def optimizer(learning_rate, steps, ema, beta_1=0.9):
     """AdamW that warms up, then falls along half a cosine to nothing at the end; with a moving average of weights."""
     warmup = min(500, steps // 10 + 1)
     rest = max(1, steps - warmup)  # a trial may have one step in all
     rate = keras.optimizers.schedules.CosineDecay(0.0, rest, warmup_target=learning_rate, warmup_steps=warmup)
     return keras.optimizers.AdamW(
-        rate, weight_decay=0.01, beta_2=0.99, global_clipnorm=1.0, use_ema=True, ema_momentum=ema
+        rate, weight_decay=0.01, beta_1=beta_1, beta_2=0.99, global_clipnorm=1.0, use_ema=True, ema_momentum=ema
     )
+
+
+class TimeLimit(keras.callbacks.Callback):
+    """Ends training after so many minutes in `fit`, the first step, which compiles, not counted."""
+
+    def __init__(self, minutes):
+        super().__init__()
+        self.minutes = minutes
+        self.end = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.end = self.end or time.monotonic() + 60 * self.minutes
+        if time.monotonic() >= self.end:
+            self.model.stop_training = True
 
 
 def callbacks(output, batches, *more):

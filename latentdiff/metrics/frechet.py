@@ -17,17 +17,19 @@ class FrechetDistance:
 
     def __init__(self):
         self._real, self._generated = _Moments(), _Moments()
+        self._root_of_real = None
 
     def update_real(self, features):
         """Adds real pictures by their features, (n, dim)."""
         self._real.update(features)
+        self._root_of_real = None
 
     def update_generated(self, features):
         """Adds generated pictures by their features, (n, dim)."""
         self._generated.update(features)
 
     def reset_generated(self):
-        """Forgets the generated pictures and keeps the real ones."""
+        """Forgets the generated pictures; what was computed of the real ones alone is kept."""
         self._generated = _Moments()
 
     def result(self):
@@ -37,7 +39,9 @@ class FrechetDistance:
                 raise ValueError(f"`update_{name}` must have been given 2 pictures or more. Received: {moments.count}")
         real, generated = self._real.covariance(), self._generated.covariance()
         # With C = A A^T, the eigenvalues of C_r C_g are the squared singular values of A_r^T A_g.
-        cross = np.linalg.svd(_root(real).T @ _root(generated), compute_uv=False).sum()
+        if self._root_of_real is None:
+            self._root_of_real = _root(real)
+        cross = np.linalg.svd(self._root_of_real.T @ _root(generated), compute_uv=False).sum()
         shift = np.sum((self._real.mean - self._generated.mean) ** 2)
         value = shift + np.trace(real) + np.trace(generated) - 2 * cross
         return SetDistance(float(value), self._real.count, self._generated.count)

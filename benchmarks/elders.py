@@ -1,0 +1,163 @@
+"""Compares what a VAE and a GAN, the elders of diffusion, make of the same latents with diffusion itself.
+
+    python benchmarks/elders.py RUN --same-time PRESET --preset PRESET --minutes 4 --device "one H100" \\
+        --data DATA --metrics METRICS --output FOLDER
+
+RUN is a folder with gan.keras and vae_sampler.keras, of training/train_gan.py and training/train_vae_sampler.py;
+--same-time a preset trained for as long on the same device, --preset the one that was trained for as long as it needs.
+FOLDER gets elders.json with the measures, and a sheet of pictures of each. All make pictures of the same captions of
+training pictures; seconds are those of this machine.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import scoring
+from benchmarks.asked import asked_of_pictures, sample_rows
+from latentdiff import TextToImage, noise
+from latentdiff.compilation import compile_function
+from latentdiff.explain.lesson import PROMPTS
+from latentdiff.images import image_grid, to_uint8
+from latentdiff.losses import LPIPS
+from latentdiff.metrics import diversity
+from latentdiff.metrics.feature_cache import FeatureCache
+from training.data import load_pictures
+from training.elders import CODE_DIM, caption_features
+
+FEATURE_WEIGHTS, LPIPS_WEIGHTS = "efficientnet_lite0_f16.npz", "lpips_alexnet_f16.npz"
+DIVERSITY = (25, 4)  # prompts, seeds of each
+SHEET_SEED = 7
+
+
+class Elder:
+    """Pictures from a generator: codes and text features in one call to latents, and those to pictures.
+
+    Args:
+        path: of the generator, a .keras file.
+        pipeline: a `TextToImage`, whose text encoder and decoder serve here too.
+        batch_size: pictures made at once.
+    """
+
+    calls = 1
+
+    def __init__(self, path, pipeline, batch_size):
+        self.generator = keras.saving.load_model(path)
+        self.text_encoder, self.batch_size = pipeline.model.text_encoder, batch_size
+
+        def draw(codes, features):
+            return to_uint8(pipeline.model.autoencoder.decode(self.generator([codes, features])))
+
+        self.draw = compile_function(draw, self.generator)
+
+    def __call__(self, prompts, seeds):
+        features = caption_features(self.text_encoder, prompts)
+        codes = ops.convert_to_numpy(noise.normal(np.asarray(seeds), (CODE_DIM,)))
+        starts = range(0, len(prompts), self.batch_size)
+        parts = [[part[start : start + self.batch_size] for part in (codes, features)] for start in starts]
+        return np.concatenate([ops.convert_to_numpy(self.draw(*part)) for part in parts])
+
+
+class Diffusion:
+    """Pictures of a preset at its defaults."""
+
+    def __init__(self, pipeline, batch_size):
+        self.pipeline, self.batch_size, self.calls = pipeline, batch_size, pipeline.num_steps
+
+    def __call__(self, prompts, seeds):
+        return self.pipeline.generate(prompts, seed=[int(seed) for seed in seeds], batch_size=self.batch_size)
+
+
+class Bench:
+    """The real pictures and the networks that measure.
+
+    Args:
+        pictures: `training.data.Pictures`, with `id` and `style` in their records.
+        features: function from uint8 pictures to features.
+        lpips: distance of pairs of pictures.
+        num_images: pictures of each maker.
+        batch_size: pictures made at once.
+    """
+
+    def __init__(self, pictures, features, lpips, num_images, batch_size):
+        self.features, self.lpips, self.batch_size = features, lpips, batch_size
+        ids, styles, split = (np.array([r.get(key, "") for r in pictures.records]) for key in ("id", "style", "split"))
+        self.gallery = scoring.Gallery(features(pictures.images), ids, styles, split != "validation")
+        self.set_scores = scoring.SetScores(self.gallery.features[self.gallery.training])
+        rows = sample_rows(np.flatnonzero(self.gallery.training), num_images)
+        self.asked = asked_of_pictures(pictures.select(rows))
+
+    def measure(self, make):
+        """The measures of one maker of pictures."""
+        prompts = self.asked.prompts
+        make(prompts[: self.batch_size], range(len(prompts[: self.batch_size])))  # compiles
+        start = time.perf_counter()
+        images = make(prompts, range(len(prompts)))
+        seconds = (time.perf_counter() - start) / len(prompts)
+        features = self.features(images)
+        truth = scoring.retrieval_scores(features, self.asked, self.gallery)
+        few, seeds = DIVERSITY
+        few = min(few, len(prompts))
+        repeated = [prompt for prompt in prompts[:few] for _ in range(seeds)]
+        groups = make(repeated, list(range(seeds)) * few).reshape(few, seeds, *images.shape[1:])
+        spread = float(np.mean([diversity(self.lpips, group) for group in groups]))
+        measures = {"calls": make.calls, "seconds": seconds, "diversity": spread, "emoji_at_5": truth["emoji_at_5"]}
+        return {**self.set_scores(features), **measures}
+
+
+def save_sheet(path, make):
+    """The prompts of the lesson, one picture each, in rows of eight: lossless WebP."""
+    images = make(list(PROMPTS), SHEET_SEED + np.arange(len(PROMPTS)))
+    Image.fromarray(image_grid(images, columns=8, padding=0)).save(path, lossless=True)
+
+
+def parse_arguments(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("run", type=Path, help="folder with gan.keras and vae_sampler.keras")
+    add("--same-time", required=True, help="preset that was trained as long as those")
+    add("--preset", required=True, help="preset that was trained as long as it needs")
+    add("--minutes", type=float, required=True, help="how long the short trainings took, for the record")
+    add("--device", required=True, help="on what, for the record")
+    add("--data", required=True, help="captioned pictures, see training.data.load_pictures")
+    add("--metrics", required=True, type=Path, help=f"folder with {FEATURE_WEIGHTS} and {LPIPS_WEIGHTS}")
+    add("--output", required=True, type=Path, help="folder of the record")
+    add("--cache", help="folder that keeps features between runs")
+    add("--num-images", type=int, default=1000, help="pictures of each (default: 1000)")
+    add("--batch-size", type=int, default=50, help="pictures made at once (default: 50)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    pipeline = TextToImage.from_preset(args.preset)
+    makers = {
+        "vae": Elder(args.run / "vae_sampler.keras", pipeline, args.batch_size),
+        "gan": Elder(args.run / "gan.keras", pipeline, args.batch_size),
+        "diffusion": Diffusion(TextToImage.from_preset(args.same_time), args.batch_size),
+        "diffusion_in_full": Diffusion(pipeline, args.batch_size),
+    }
+    pictures = load_pictures(args.data, pipeline.image_size[0])
+    features = FeatureCache(args.metrics / FEATURE_WEIGHTS, args.cache, args.batch_size)
+    bench = Bench(pictures, features, LPIPS(args.metrics / LPIPS_WEIGHTS), args.num_images, args.batch_size)
+    record = {"minutes": args.minutes, "device": args.device, "pictures": len(bench.asked)}
+    record |= {"prompts": PROMPTS, "seed": SHEET_SEED, "makers": {}}
+    args.output.mkdir(parents=True, exist_ok=True)
+    for name, make in makers.items():
+        record["makers"][name] = bench.measure(make)
+        print(name, {key: round(value, 4) for key, value in record["makers"][name].items()}, flush=True)
+        save_sheet(args.output / f"{name}.webp", make)
+    (args.output / "elders.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

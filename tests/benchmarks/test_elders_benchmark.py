@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from harness import assert_close
+from keras import ops
+from PIL import Image
+
+from benchmarks import elders as bench
+from latentdiff import noise
+from latentdiff.images import to_uint8
+from training.data import Pictures
+from training.elders import CODE_DIM, build_generator, caption_features
+
+
+@pytest.fixture(scope="module")
+def elder(pipeline, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "gan.keras"
+    build_generator((8, 8, pipeline.latent_shape[-1]), CODE_DIM, pipeline.model.text_encoder.context_dim, 16).save(path)
+    return bench.Elder(path, pipeline, batch_size=2)
+
+
+def test_an_elder_draws_codes_of_the_seeds_and_features_of_the_prompts(elder, pipeline):
+    prompts, seeds = ["a cat", "red apple", "a cat"], [3, 3, 4]
+    images = elder(prompts, seeds)
+    codes = ops.convert_to_numpy(noise.normal(np.array(seeds), (CODE_DIM,)))
+    latents = elder.generator([codes, caption_features(pipeline.model.text_encoder, prompts)])
+    expected = ops.convert_to_numpy(to_uint8(pipeline.model.autoencoder.decode(latents)))
+    assert_close(images.astype(int), expected.astype(int), tolerance=1)
+    assert np.abs(images[0].astype(int) - images[2]).max() > 1
+
+
+def real(count=12):
+    images = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), "uint8")
+    splits = ["validation"] * 2 + ["train"] * (count - 2)
+    records = [{"id": str(row % 4), "style": "flat", "split": split} for row, split in enumerate(splits)]
+    return Pictures(images, [f"thing {row % 4}, flat" for row in range(count)], records)
+
+
+class Copier:
+    """Answers with a real picture of what is asked, whatever the seed."""
+
+    calls = 1
+
+    def __init__(self, pictures):
+        self.known = dict(zip(pictures.captions, pictures.images, strict=True))
+
+    def __call__(self, prompts, seeds):
+        return np.stack([self.known[prompt] for prompt in prompts])
+
+
+def test_measures_of_copies_and_of_noise():
+    pictures = real()
+
+    def features(images):
+        return images.reshape(len(images), -1) / 128.0 - 1.0
+
+    def distance(first, second):
+        return np.abs(first - second).mean((1, 2, 3))
+
+    measured = bench.Bench(pictures, features, distance, num_images=8, batch_size=4)
+    copies = measured.measure(Copier(pictures))
+    assert copies["emoji_at_5"] == 1.0 and copies["diversity"] == 0.0 and copies["calls"] == 1
+    assert len(measured.asked) == 8 and copies["seconds"] > 0
+
+    def static(prompts, seeds):
+        return np.stack([np.random.default_rng(seed).integers(0, 256, (8, 8, 3), "uint8") for seed in seeds])
+
+    static.calls = 1
+    noisy = measured.measure(static)
+    assert noisy["diversity"] == pytest.approx(2 / 3, abs=0.05)  # mean distance of two uniform draws from [-1, 1]
+    assert noisy["frechet"] > copies["frechet"]
+
+
+def test_sheet(tmp_path):
+    def grey(prompts, seeds):
+        return np.broadcast_to(np.uint8(seeds)[:, None, None, None], (len(prompts), 4, 4, 3))
+
+    bench.save_sheet(tmp_path / "grey.webp", grey)
+    with Image.open(tmp_path / "grey.webp") as image:
+        sheet = np.asarray(image)
+    assert sheet.shape == (8, 32, 3) and sheet[0, 0, 0] == bench.SHEET_SEED and sheet[4, 28, 0] == bench.SHEET_SEED + 15
