@@ -19,6 +19,7 @@ from latentdiff.commands import preset as preset_command
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES_BY_NAME = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+PICTURES = {".gif", ".png", ".webp"}
 PICTURE_LIMIT, ALL_LIMIT = 400_000, 3_000_000  # bytes
 
 
@@ -99,7 +100,14 @@ def test_generate_runs_as_it_is_typed(page, here, stand_in, monkeypatch):
         warnings.simplefilter("ignore")
         for words, mark in all_commands(page):
             if words[:2] == ["latentdiff", "generate"] and not mark and "--server" not in words:
+                before = written(here)
                 assert cli.main(words[1:]) == 0, " ".join(words)
+                assert written(here) - before, " ".join(words)
+
+
+def written(folder):
+    """The pictures in a folder, and when each was written."""
+    return {(path, path.stat().st_mtime_ns) for path in folder.rglob("*.*") if path.suffix in PICTURES}
 
 
 @PAGES_BY_NAME
@@ -109,10 +117,19 @@ def test_scripts_have_the_options_that_pages_give_them(page):
             continue
         script = ROOT / (words[2].replace(".", "/") + ".py" if words[1] == "-m" else words[1])
         assert script.is_file(), " ".join(words)
-        source = script.read_text() + (ROOT / "training/training_run.py").read_text()
+        source = script.read_text()
+        known = set(re.findall(r'"(--[a-z-]+)"', source))
+        if " parse(" in source:  # of training_run: its own options, and one for each keyword
+            known |= set(re.findall(r'"(--[a-z-]+)"', (ROOT / "training/training_run.py").read_text()))
+            known |= {"--" + node.arg.replace("_", "-") for node in keywords_of(source, "parse")}
         for option in (word for word in words if word.startswith("--")):
-            keyword = option[2:].replace("-", "_") + "="
-            assert f'"{option}"' in source or keyword in source, f"{' '.join(words)}: no {option}"
+            assert option in known, f"{' '.join(words)}: no {option}"
+
+
+def keywords_of(source, name):
+    """The keywords of all calls of a function."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [keyword for call in calls if getattr(call.func, "id", "") == name for keyword in call.keywords]
 
 
 # === Pages ===
@@ -121,13 +138,18 @@ def test_scripts_have_the_options_that_pages_give_them(page):
 @PAGES_BY_NAME
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
-        if not target.startswith(("http://", "https://")):
-            assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in headings], anchor
 
 
 def test_pictures_of_the_docs_stay_small():
-    sizes = {path.name: path.stat().st_size for path in (ROOT / "docs").rglob("*.*") if path.suffix in (".png", ".gif")}
+    sizes = {path.name: path.stat().st_size for path in (ROOT / "docs").rglob("*.*") if path.suffix in PICTURES}
     assert max(sizes.values()) < PICTURE_LIMIT and sum(sizes.values()) < ALL_LIMIT, sizes
 
 

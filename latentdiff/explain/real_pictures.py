@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,18 @@ class RealPictures:
         images: uint8 array (n, height, width, 3).
         captions: n strings.
         labels: n strings, what each shows: the column `label` where there is one, else the caption.
-        training: bool array (n,), whether a model has been trained on it: all of a split named "train". Pictures
-            without a split have not been seen.
+        training: bool array (n,), whether a model is known to have been trained on it: all of a split named "train".
     """
 
     images: np.ndarray
     captions: list[str]
     labels: list[str]
     training: np.ndarray
+
+    @property
+    def kind(self):
+        """What the pictures of `held_out` may be called: without a split the model may have seen them."""
+        return "held-out" if 0 < self.training.sum() < len(self.training) else "real"
 
     def held_out(self, count, seed=0):
         """Rows of `count` pictures that no training saw (of all, where there are none such), in random order."""
@@ -41,37 +46,43 @@ def load_real_pictures(paths, image_size):
 
     Args:
         paths: list of paths: picture files, parquet shards with the columns `image` and `caption` (optional: `label`
-            and `split`), or folders of one kind of these. The caption of a picture file is the text of the `.txt` file
-            beside it, or its name.
+            and `split`), or folders of one kind of these. The caption of a picture file stands in the `metadata.jsonl`
+            of the folder, else in the `.txt` file beside it, else it is its name.
         image_size: (height, width); pictures are cropped to these proportions and resized.
 
     Raises:
         ValueError: nothing there, or something that can't be read; names it.
     """
-    rows = [row for path in paths for file in _files(Path(path)) for row in _read(file)]
+    rows = [row for path in paths for row in _read(Path(path))]
     images, captions, labels, training = zip(*[(_decode(data, image_size), *rest) for data, *rest in rows], strict=True)
     return RealPictures(np.stack(images), list(captions), list(labels), np.array(training))
 
 
-def _files(path):
+def _read(path):
+    """(bytes, caption, label, whether trained on) of each picture in a file or folder."""
     if path.is_file():
-        return [path]
+        return _read_parquet(path) if path.suffix.lower() == ".parquet" else [_read_picture(path)]
+    if (path / "metadata.jsonl").is_file():
+        return _read_metadata(path)
     shards, pictures = (
         sorted(file for file in path.rglob("*") if file.suffix.lower() in kinds) for kinds in ({".parquet"}, SUFFIXES)
     )
     if not (shards or pictures):
         raise ValueError(f"`paths` must hold pictures or parquet shards. Received: {path}")
-    return shards or pictures
+    return [row for shard in shards for row in _read_parquet(shard)] or [_read_picture(file) for file in pictures]
 
 
-def _read(file):
-    """(bytes, caption, label, whether trained on) of each picture in a file."""
-    if file.suffix.lower() == ".parquet":
-        yield from _read_parquet(file)
-    else:
-        text = file.with_suffix(".txt")
-        caption = text.read_text(encoding="utf-8").strip() if text.is_file() else file.stem.replace("-", " ")
-        yield file.read_bytes(), caption, caption, False
+def _read_picture(file):
+    text = file.with_suffix(".txt")
+    caption = text.read_text(encoding="utf-8").strip() if text.is_file() else file.stem.replace("-", " ")
+    return file.read_bytes(), caption, caption, False
+
+
+def _read_metadata(folder):
+    lines = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    for row in map(json.loads, filter(str.strip, lines)):
+        caption = row["caption"] if "caption" in row else row["text"]
+        yield (folder / row["file_name"]).read_bytes(), caption, row.get("label", caption), row.get("split") == "train"
 
 
 def _read_parquet(file):

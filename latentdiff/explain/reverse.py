@@ -64,18 +64,17 @@ def draw(lesson):
     tiles = np.concatenate([tiles, truth[:, None]], axis=1)
     columns = [*(f"noise {rate:.2f}" for rate in noise_rates), "the truth"]
     style.show_tiles(tiles_axes, tiles, columns, ["it sees", "it guesses"] * len(shown))
-    _draw_errors(axes, noise_rates, errors, average, real)
+    _draw_errors(axes, noise_rates, errors, average, lesson.real.kind if real else "own")
     numbers = {"captions": [captions[row] for row in shown], "real": real, "pictures": len(latents)}
     numbers |= {"noise_rates": noise_rates, "errors": errors.mean(1), "error_of_the_average": average}
     return lesson.save(figure, "reverse", numbers, colours=128, dither=False)
 
 
-def _draw_errors(axes, noise_rates, errors, average, real):
+def _draw_errors(axes, noise_rates, errors, average, kind):
     axes.plot(noise_rates, errors.mean(1), "o-", color=style.SIGNAL, label="mean error of the guess")
     low, high = np.quantile(errors, (0.1, 0.9), axis=1)
     axes.fill_between(noise_rates, low, high, color=style.SIGNAL, alpha=0.15, label="8 of 10 pictures")
     axes.axhline(average, color=style.REFERENCE, linestyle="--", label="guessing the average picture")
     axes.set(xlim=(1.02, 0), xlabel="noise rate", ylabel="squared error", ylim=(0, None))
-    kind = "held-out" if real else "own"
     axes.set_title(f"Error of the guess on {errors.shape[1]} {kind} pictures (in latents)")
     axes.legend()

@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy as np
 import pytest
@@ -21,6 +22,25 @@ def test_folder_with_captions_beside_or_in_the_name(tmp_path):
     real = load_real_pictures([tmp_path], (4, 4))
     assert real.captions == real.labels == ["a cat", "a dog"] and not real.training.any()
     assert real.images.shape == (2, 4, 4, 3) and real.images[:, 0, 0, 0].tolist() == [10, 20]
+
+
+def test_folder_with_metadata(tmp_path):
+    rows = [
+        {"file_name": "one.png", "text": "a cat", "split": "train"},
+        {"file_name": "two.png", "caption": "a dog, flat", "label": "dog"},
+    ]
+    for row, value in zip(rows, (10, 20), strict=True):
+        (tmp_path / row["file_name"]).write_bytes(png(value))
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    real = load_real_pictures([tmp_path], (8, 8))
+    assert real.captions == ["a cat", "a dog, flat"] and real.labels == ["a cat", "dog"]
+    assert real.training.tolist() == [True, False] and real.images[:, 0, 0, 0].tolist() == [10, 20]
+
+
+def test_only_pictures_of_a_known_split_are_called_held_out():
+    images = np.zeros((3, 2, 2, 3), "uint8")
+    kinds = [RealPictures(images, [], [], np.arange(3) < seen).kind for seen in range(4)]
+    assert kinds == ["real", "held-out", "held-out", "real"]
 
 
 def test_parquet_with_labels_and_splits(tmp_path):
