@@ -12,8 +12,9 @@ from latentdiff.commands.prompts import SETTINGS, Number
 from latentdiff.version import __version__
 
 DEFAULT_PRESET = "emoji-128"
-# Those of samplers.SAMPLERS, which is slow to import.
-SAMPLER_NAMES = ("ddpm", "ddim", "euler", "euler_ancestral", "heun", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm")
+# Those of samplers.SAMPLERS, which is slow to import: each has a file of its name.
+SAMPLER_FILES = (Path(__file__).parent / "samplers").glob("*.py")
+SAMPLER_NAMES = sorted({path.stem for path in SAMPLER_FILES} - {"__init__", "sampler", "spacing"})
 LONGEST_ERROR = 600
 
 GENERATE_EPILOG = """\

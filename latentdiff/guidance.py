@@ -1,5 +1,6 @@
 """Guidance: a denoiser that exaggerates what the prompt changes."""
 
+import numpy as np
 from keras import ops
 
 
@@ -66,7 +67,7 @@ def check_guidance(rescale, interval, prefix=""):
     """Raises ValueError for `rescale` outside [0, 1], or an `interval` that is neither None nor 0 <= low < high."""
     if not 0.0 <= rescale <= 1.0:
         raise ValueError(f"`{prefix}rescale` must lie in [0, 1]. Received: {prefix}rescale={rescale}")
-    if interval is not None and not (len(interval) == 2 and 0.0 <= interval[0] < interval[1]):
+    if interval is not None and not (np.shape(interval) == (2,) and 0.0 <= interval[0] < interval[1]):
         raise ValueError(
             f"`{prefix}interval` must be (low, high) with 0 <= low < high. Received: {prefix}interval={interval}"
         )

@@ -44,6 +44,12 @@ def check_range(values, low, high, name):
         raise ValueError(f"`{name}` must lie in [{low}, {high}]. Received: {name}={wrong[0]}")
 
 
+def check_batch_size(batch_size):
+    """Raises ValueError unless it is an integer of at least 1."""
+    if operator.index(batch_size) < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+
+
 def each_array(value, count, name, shape):
     """An array of the given shape, or one for each of `count` prompts -> array (count, *shape)."""
     array = np.asarray(value)

@@ -12,7 +12,16 @@ from latentdiff import prompt_weights, samplers
 from latentdiff.compilation import compile_function
 from latentdiff.denoiser import Denoiser, KnownRegion, Mixture
 from latentdiff.guidance import ClassifierFreeGuidance, check_guidance
-from latentdiff.picture_settings import check_range, each, each_array, each_image, each_mask, each_prompt, each_seed
+from latentdiff.picture_settings import (
+    check_batch_size,
+    check_range,
+    each,
+    each_array,
+    each_image,
+    each_mask,
+    each_prompt,
+    each_seed,
+)
 from latentdiff.prompt_syntax import parse
 
 # Arguments of `Pipeline` beside the model; presets keep them.
@@ -190,8 +199,7 @@ class Pipeline:
         """uint8 pictures (n, height, width, 3) of checked settings; the arguments are those of `generate`."""
         guidance = self._guidance(guidance_rescale, guidance_interval)
         sampler = self.sampler if sampler is None else sampler
-        if operator.index(batch_size) < 1:
-            raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+        check_batch_size(batch_size)
         pictures = []
         for start in range(0, len(settings["seeds"]), batch_size):
             batch = {name: values[start : start + batch_size] for name, values in settings.items()}
@@ -234,9 +242,9 @@ class Pipeline:
 
     def _compiled(self, sampler, guidance):
         """A sampler, its compiled start, loop and single step, kept for the next call."""
-        key = (str(sampler) if isinstance(sampler, (str, dict)) else sampler, guidance)
+        key = (samplers.get(sampler), guidance)
         if key not in self._loops:
-            self._loops[key] = self._compile(samplers.get(sampler), guidance)
+            self._loops[key] = self._compile(*key)
         return self._loops[key]
 
     def _compile(self, sampler, guidance):

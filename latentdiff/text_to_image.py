@@ -5,6 +5,7 @@ from keras import ops
 
 from latentdiff import prompt_weights, samplers
 from latentdiff.compilation import compile_function
+from latentdiff.picture_settings import check_batch_size
 from latentdiff.pipeline import Pipeline
 
 
@@ -81,6 +82,7 @@ class TextToImage(Pipeline):
             ValueError: images of another size or range, settings out of range, a sampler that can't be inverted.
         """
         settings = self.settings(prompts, num_steps=num_steps, guidance_scale=1.0, seed=0, images=images)
+        check_batch_size(batch_size)
         invert = self._inversion(samplers.get(sampler), num_iterations)
         noises = []
         for start in range(0, len(settings["seeds"]), batch_size):
@@ -97,7 +99,7 @@ class TextToImage(Pipeline):
             raise ValueError(
                 f"`sampler` must be one without memory and fresh noise: ddim or euler. Received: {sampler}"
             )
-        key = (type(sampler), sampler.spacing, num_iterations)
+        key = (sampler, num_iterations)
 
         def invert(latents, num_steps, context, context_mask, shares):
             denoiser = self.denoiser(context, context_mask, shares=shares)

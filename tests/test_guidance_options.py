@@ -65,7 +65,9 @@ def test_both_options_at_once_leave_rows_outside_plain():
         np.testing.assert_allclose(received[[0, 2]], expected[[0, 2]], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"rescale": 1.5}, {"interval": (2.0, 1.0)}, {"interval": (1.0,)}])
+@pytest.mark.parametrize(
+    "options", [{"rescale": 1.5}, {"interval": (2.0, 1.0)}, {"interval": (1.0,)}, {"interval": 3.0}]
+)
 def test_wrong_options(options):
     with pytest.raises(ValueError, match=f"`{next(iter(options))}`.*Received"):
         ClassifierFreeGuidance(Denoiser(), ops.ones(3), **options)

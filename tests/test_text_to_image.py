@@ -186,6 +186,8 @@ def test_inversion_and_back():
     for sampler in ("ddpm", "unipc", DDIM(0.5)):
         with pytest.raises(ValueError, match="`sampler` must be one without memory and fresh noise: ddim or euler"):
             pipeline.invert(images[0], "a cat", sampler=sampler)
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
+        pipeline.invert(images[0], "a cat", batch_size=0)
 
 
 def test_noise_in_place_of_a_seed(pipeline):

@@ -58,12 +58,9 @@ def _check(args):
 
 def _records(pipeline, requests, args, editing):
     """The full settings of each picture, as they go into its file and into the manifest."""
-    sampler = args.sampler or pipeline.sampler
-    if not isinstance(sampler, (str, dict)):
-        sampler = type(sampler).__name__.lower()
     records = []
     for request in requests:
-        record = {**request, "sampler": sampler, "preset": args.preset}
+        record = {**request, "sampler": args.sampler or pipeline.sampler, "preset": args.preset}
         for name in ("num_steps", "guidance_scale"):
             record[name] = getattr(pipeline, name) if record[name] is None else record[name]
         record |= {name: value for name, value in _guidance(pipeline, args).items() if value} | editing.settings

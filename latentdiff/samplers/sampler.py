@@ -16,6 +16,9 @@ class Sampler(abc.ABC):
     the way from noise to data are counted in steps: 0 is pure noise, `num_steps` the clean latents. A row may begin at
     any of them, also between two steps: its first step is then a shorter one, to the next whole place.
 
+    Two samplers of one class with the same attributes are equal, so that what was compiled for one serves the other;
+    attributes must be hashable.
+
     Args:
         spacing: how the timesteps are spread over training's, see `spacing.spread`.
 
@@ -27,6 +30,12 @@ class Sampler(abc.ABC):
         if spacing not in (*SPACINGS, KARRAS):
             raise ValueError(f"`spacing` must be one of {(*SPACINGS, KARRAS)}. Received: spacing={spacing!r}")
         self.spacing = spacing
+
+    def __eq__(self, other):
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self):
+        return hash((type(self), *sorted(vars(self).items())))
 
     def timesteps(self, place, num_steps, noise_schedule):
         """The timestep at a place of `num_steps`, (batch,) each -> float32 (batch,); -1 (clean) at the end."""

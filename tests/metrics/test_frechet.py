@@ -68,6 +68,16 @@ def test_reset_generated():
     np.testing.assert_allclose(distance.result().value, measure(real, generated).value)
 
 
+def test_real_pictures_may_be_added_later():
+    real, generated = samples(0, 50, random_covariance(0)), samples(1, 40, random_covariance(1))
+    distance = FrechetDistance()
+    distance.update_real(real[:20])
+    distance.update_generated(generated)
+    distance.result()
+    distance.update_real(real[20:])
+    np.testing.assert_allclose(distance.result().value, measure(real, generated).value)
+
+
 def test_errors():
     distance = FrechetDistance()
     distance.update_real(np.zeros((2, 3)))

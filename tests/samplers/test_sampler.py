@@ -111,3 +111,9 @@ def test_moment():
     moment = Moment(SCHEDULE, np.array([-1.0, 10.0, 999.0], "float32"))
     assert moment.signal_rates.shape == moment.noise_rates.shape == (3, 1, 1, 1)
     assert_close(moment.noise_rates[:, 0, 0, 0], SCHEDULE.rates(moment.timesteps)[1], 0.0)
+
+
+def test_samplers_are_equal_by_class_and_arguments():
+    first = samplers.get({"name": "ddim", "eta": 0.5})
+    assert first == samplers.DDIM(eta=0.5) and hash(first) == hash(samplers.DDIM(eta=0.5))
+    assert first != samplers.DDIM(eta=0.4) and first != samplers.DDPM() and samplers.Euler() != samplers.DDIM()
