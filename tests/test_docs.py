@@ -2,8 +2,11 @@
 
 import ast
 import contextlib
+import os
 import re
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -103,6 +106,19 @@ def test_generate_runs_as_it_is_typed(page, here, stand_in, monkeypatch):
                 before = written(here)
                 assert cli.main(words[1:]) == 0, " ".join(words)
                 assert written(here) - before, " ".join(words)
+
+
+@pytest.mark.slow
+def test_the_api_reference_is_made_as_it_is_typed(here):
+    pytest.importorskip("pdoc")
+    (typed,) = [words for words, _ in all_commands(ROOT / "docs/README.md") if words[0] == "pdoc"]
+    subprocess.run([sys.executable, "-m", *typed], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    site = here / typed[typed.index("-o") + 1]
+    modules = typed[typed.index("-o") + 2 :]
+    assert len(modules) > 20
+    for module in modules:
+        assert (site / module.replace(".", "/")).with_suffix(".html").is_file(), module
+    assert "float32" in (site / "latentdiff/unet.html").read_text(encoding="utf-8")
 
 
 def written(folder):
