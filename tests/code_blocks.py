@@ -57,5 +57,5 @@ def commands(block):
 
 
 def _split(line):
-    starts = ("latentdiff ", "python -m training", "python -m benchmarks", "python benchmarks/")
+    starts = ("latentdiff ", "pdoc ", "python -m training", "python -m benchmarks", "python benchmarks/")
     return [part.strip() for part in line.split("&&") if part.strip().startswith(starts)]
