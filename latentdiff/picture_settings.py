@@ -10,10 +10,34 @@ MAX_SEED = 2**31 - 1  # noise.MAX_SEED, which comes with Keras; `client` does wi
 
 def each_prompt(prompts):
     """A prompt, or several -> list of str."""
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
-        raise ValueError(f"`prompts` must be a str or a list of at least one str. Received: prompts={prompts}")
-    return prompts
+    texts = _texts(prompts)
+    if not texts:
+        raise ValueError(f"`prompts` must be a str or a list of at least one str. Received: prompts={prompts!r}")
+    return texts
+
+
+def each_negative_prompt(negative_prompts, count):
+    """What to steer away from for each of `count` prompts -> list of str: one for all, one for each, or None."""
+    texts = [""] if negative_prompts is None else _texts(negative_prompts)
+    if texts is None:
+        raise ValueError(
+            f"`negative_prompts` must be a str, a list of str or None. Received: negative_prompts={negative_prompts!r}"
+        )
+    if negative_prompts is None or isinstance(negative_prompts, str):
+        return texts * count
+    if len(texts) != count:
+        raise ValueError(
+            f"`negative_prompts` must be one value or one for each of the {count} prompts. Received: {len(texts)}"
+        )
+    return texts
+
+
+def _texts(value):
+    """A str, or several in a list or array -> list of str; None for anything else."""
+    if isinstance(value, str):
+        return [value]
+    texts = list(value) if np.iterable(value) else [value]
+    return texts if all(isinstance(text, str) for text in texts) else None
 
 
 def each_seed(seed, count, num_images):

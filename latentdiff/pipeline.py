@@ -19,6 +19,7 @@ from latentdiff.picture_settings import (
     each_array,
     each_image,
     each_mask,
+    each_negative_prompt,
     each_prompt,
     each_seed,
 )
@@ -126,7 +127,7 @@ class Pipeline:
         count = len(prompts)
         settings = {
             "prompts": prompts,
-            "negative_prompts": each(negative_prompts or "", count, "negative_prompts", str),
+            "negative_prompts": each_negative_prompt(negative_prompts, count),
             "num_steps": each(num_steps, count, "num_steps", operator.index),
             "guidance_scale": each(guidance_scale, count, "guidance_scale", float),
             **self._arrays(count, **arrays),

@@ -91,6 +91,8 @@ def test_any_size():
         ({"prompts": [3]}, "`prompts` must be"),
         ({"prompts": ["a", "b"], "seed": [1]}, "`seed` must be one value or one for each of the 2 prompts"),
         ({"prompts": ["a", "b"], "negative_prompts": ["c"]}, "`negative_prompts` must be one value or one for each"),
+        ({"negative_prompts": []}, "`negative_prompts` must be one value or one for each of the 1 prompts"),
+        ({"prompts": ["a", "b"], "negative_prompts": [None, "x"]}, "`negative_prompts` must be a str, a list of"),
         ({"num_steps": 0}, r"`num_steps` must lie in \[1, 1000\]. Received: num_steps=0"),
         ({"num_steps": -3}, "`num_steps` must lie in"),
         ({"num_steps": 1001}, "`num_steps` must lie in"),
