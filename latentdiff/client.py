@@ -9,6 +9,7 @@ import io
 import json
 import operator
 import random
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +17,8 @@ import warnings
 
 import numpy as np
 
-from latentdiff.picture_settings import each, each_prompt, each_seed
+from latentdiff.picture_settings import each, each_negative_prompt, each_prompt, each_seed
+from latentdiff.prompt_syntax import parse
 
 DEFAULT = -1  # for `num_steps` and `guidance_scale`: what the model is set to
 LONGEST_PAUSE = 5.0
@@ -28,13 +30,28 @@ class Busy(ConnectionError):
     """The server can't be reached, or has too much to do: it is worth trying again."""
 
 
+def plain_text(prompt):
+    """The words of a prompt, as a server takes them: without the backslashes of `prompt_syntax`.
+
+    Raises:
+        ValueError: a prompt with weights, or a mixture.
+    """
+    parts = parse(prompt)
+    if len(parts) > 1 or parts[0].weighted:
+        raise ValueError(
+            "`prompts` must have neither weights nor mixtures, which a server can't do; with a backslash in front, "
+            f"( ) | : are plain characters. Received: {prompt!r}"
+        )
+    return parts[0].text
+
+
 class Client:
     """Makes pictures at a TF Serving that has a SavedModel of `latentdiff export`.
 
     Args:
         server: "HOST:PORT" for gRPC, not encrypted; "http://HOST:PORT" or "https://..." for REST.
         model: name of the model at the server.
-        timeout: seconds that a batch may take, tries and pauses together.
+        timeout: seconds that a batch may take, from first try to last byte.
         retries: how often a batch is asked for again while the server is busy or can't be reached. A picture is a
             function of its settings alone, so that asking twice does no harm.
 
@@ -48,6 +65,7 @@ class Client:
             raise ValueError(f"`timeout` must be above 0, `retries` not below. Received: {timeout=}, {retries=}")
         transport = _Rest if "://" in server else _Grpc
         self._transport = transport(server, model)
+        self.server = server
         self.timeout = timeout
         self.retries = retries
 
@@ -63,11 +81,14 @@ class Client:
     ):
         """Pictures of what the prompts say; arguments and result are those of `TextToImage.generate`.
 
+        Prompts have no weights and are no mixtures: a server knows neither.
+
         Args:
             batch_size: pictures asked for at a time; the server refuses more than its `max_batch_size`.
 
         Raises:
-            ValueError: lists of other lengths than the prompts, or what the server calls an invalid argument.
+            ValueError: lists of other lengths than the prompts, prompts with weights, or what the server calls an
+                invalid argument.
             TimeoutError: no answer in time.
             ConnectionError: the server is not there, or too busy, for all tries.
             OSError: any other failure at the server.
@@ -88,9 +109,12 @@ class Client:
         from PIL import Image
 
         answer = self._ask(rows)
+        received, asked = len(answer["image_bytes"]), len(rows["seeds"])
+        if received != asked:
+            raise OSError(f"{self.server} answered with {received} pictures. Expected: {asked}")
         for text in answer["warnings"]:
             if text:
-                warnings.warn(text, stacklevel=4)
+                warnings.warn(text, stacklevel=3)  # where `generate` is called
         return [np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in answer["image_bytes"]]
 
     def _ask(self, rows):
@@ -165,18 +189,22 @@ class _Rest:
         body = json.dumps({"signature_name": SIGNATURE, "inputs": inputs}, allow_nan=False).encode()
         request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as response:
-                outputs = json.load(response)["outputs"]
+            content = _within(timeout, lambda: _fetch(request, timeout))
         except urllib.error.HTTPError as error:
             raise self._translated(error) from error
         except TimeoutError as error:
-            raise TimeoutError(f"{self.server}: no answer in {timeout:.0f} s") from error
+            raise TimeoutError(f"{self.server}: no answer in {timeout:.1f} s") from error
         except (urllib.error.URLError, ConnectionError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             kind = TimeoutError if isinstance(reason, TimeoutError) else Busy
             raise kind(f"{self.server}: {reason}") from error
-        contents = [base64.b64decode(content["b64"]) for content in outputs["image_bytes"]]
-        return {"image_bytes": contents, "warnings": outputs["warnings"]}
+        try:
+            outputs = json.loads(content)["outputs"]
+            contents = [base64.b64decode(entry["b64"]) for entry in outputs["image_bytes"]]
+            return {"image_bytes": contents, "warnings": list(outputs["warnings"])}
+        except (ValueError, KeyError, TypeError) as error:
+            needed = "`outputs` that have `image_bytes` and `warnings`"
+            raise OSError(f"{self.url} must answer with {needed}. Received: {content[:200]}") from error
 
     def _translated(self, error):
         details = f"{self.server}: {error.read().decode(errors='replace')[:500] or error}"
@@ -187,13 +215,43 @@ class _Rest:
         return TimeoutError(details) if error.code in (408, 504) else OSError(details)
 
 
+def _fetch(request, timeout):
+    with urllib.request.urlopen(request, timeout=timeout) as response:
+        return response.read()
+
+
+def _within(seconds, function):
+    """What `function` returns or raises; TimeoutError if that takes longer.
+
+    The time-out of a socket starts again with every byte that comes, so the clock runs here, and a connection that was
+    given up goes on in a thread that nobody waits for.
+    """
+    done = []
+
+    def run():
+        try:
+            done.append((function(), None))
+        except BaseException as error:
+            done.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not done:
+        raise TimeoutError
+    result, error = done[0]
+    if error is not None:
+        raise error
+    return result
+
+
 def _rows(prompts, negative_prompts, num_steps, guidance_scale, seed, num_images):
     """One value of each input for each picture."""
     prompts = each_prompt(prompts)
     count = len(prompts)
     rows = {
-        "prompts": prompts,
-        "negative_prompts": each(negative_prompts or "", count, "negative_prompts", str),
+        "prompts": [plain_text(prompt) for prompt in prompts],
+        "negative_prompts": [plain_text(prompt) for prompt in each_negative_prompt(negative_prompts, count)],
         "num_steps": each(DEFAULT if num_steps is None else num_steps, count, "num_steps", operator.index),
         "guidance_scale": each(DEFAULT if guidance_scale is None else guidance_scale, count, "guidance_scale", float),
     }

@@ -414,7 +414,7 @@ def test_progress_bar(run, monkeypatch):
         (["a", "--num", "3"], ["--num"]),
         (["(red:20) a"], ["a prompt", "weight outside [0, 10]", "(red:20)"]),
         (["a", "--negative-prompt", "a:1 | b"], ["no weight, 'b'"]),
-        (["(red:2) a", "--server", "localhost:1"], ["--server takes no prompts with weights", "(red:2) a"]),
+        (["(red:2) a", "--server", "localhost:1"], ["--server", "neither weights nor mixtures", "(red:2) a"]),
         (["a", "--negative-prompt", "a:1 | b", "--server", "localhost:1"], ["no weight, 'b'"]),
     ],
 )

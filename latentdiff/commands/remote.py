@@ -8,7 +8,6 @@ from latentdiff.commands.output import Output
 from latentdiff.commands.progress import ProgressBar
 from latentdiff.commands.prompts import arguments, read_requests
 from latentdiff.commands.quiet_start import quiet_start
-from latentdiff.prompt_syntax import parse
 
 BATCH_SIZE = 8  # what the batching configuration of an export allows
 # Options that a server has no input for: it does what the model was exported with.
@@ -22,7 +21,7 @@ def run(args):
     if given:
         raise UsageError(f"--server can't be combined with {', '.join(given)}")
     requests, drawn = read_requests(args)
-    _refuse_weights(requests)
+    _check_prompts(requests)
     output = Output(args.output, requests, args.grid)
     client = _client(args)
     bar = ProgressBar(sys.stderr)
@@ -40,15 +39,16 @@ def run(args):
         bar.tell(output.save_grid())
 
 
-def _refuse_weights(requests):
-    """A server would take them for words."""
-    for text in (request[name] for request in requests for name in ("prompt", "negative_prompt")):
-        try:
-            parts = parse(text)
-        except ValueError as error:
-            raise UsageError(error) from error
-        if len(parts) > 1 or parts[0].weighted:
-            raise UsageError(f"--server takes no prompts with weights, such as {text!r}")
+def _check_prompts(requests):
+    """Refuses all of them before the first is asked for."""
+    from latentdiff.client import plain_text
+
+    try:
+        for request in requests:
+            plain_text(request["prompt"])
+            plain_text(request["negative_prompt"])
+    except ValueError as error:
+        raise UsageError(f"--server: {error}") from error
 
 
 def _client(args):
@@ -65,9 +65,11 @@ def _client(args):
 
 
 def _arguments(batch):
+    from latentdiff.client import DEFAULT
+
     given = arguments(batch)
-    for name in ("num_steps", "guidance_scale"):  # -1: what the model at the server is set to
-        given[name] = [-1 if value is None else value for value in given[name]]
+    for name in ("num_steps", "guidance_scale"):
+        given[name] = [DEFAULT if value is None else value for value in given[name]]
     return given
 
 
