@@ -19,12 +19,7 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    predict_pb2,
-    prediction_log_pb2,
-    prediction_service_pb2_grpc,
-)
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2, prediction_service_pb2_grpc
 
 
 class Refused(Exception):
@@ -103,7 +98,7 @@ class Batcher:
         while True:
             tasks, left = [left or self.queue.get()], None
             until = time.monotonic() + self.wait
-            while left is None:
+            while left is None and sum(map(_rows, tasks)) < self.largest:
                 try:
                     task = self.queue.get(timeout=max(until - time.monotonic(), 0))
                 except queue.Empty:
@@ -202,14 +197,6 @@ class ServingDouble(prediction_service_pb2_grpc.PredictionServiceServicer):
         response.model_spec.version.value = version.number
         for name, value in outputs.items():
             response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
-        return response
-
-    def GetModelMetadata(self, request, context):  # noqa: N802
-        metadata = get_model_metadata_pb2.SignatureDefMap()
-        for name, signature in self.version.signature_defs.items():
-            metadata.signature_def[name].CopyFrom(signature)
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        response.metadata["signature_def"].Pack(metadata)
         return response
 
 

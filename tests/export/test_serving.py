@@ -10,6 +10,10 @@ import pytest
 from harness import gap, needs_tensorflow
 from serving_requests import LEVELS, PROMPTS, expected, mixed, pick
 
+from latentdiff.export.stored_weights import weights_of
+from latentdiff.export.warmup import WARMUP_FILE
+from latentdiff.prompt_syntax import escape
+
 pytestmark = needs_tensorflow
 pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
 
@@ -94,9 +98,10 @@ def test_one_prompt_and_nothing_else(stub, pipeline):
 # === Batches ===
 
 
-def test_requests_share_batches_and_nobody_notices(stub, double, pipeline):
+def test_requests_share_batches_and_nobody_notices(stub, double, pipeline, monkeypatch):
     request = mixed(7)
     double.batcher.sizes.clear()
+    monkeypatch.setattr(double.batcher, "wait", 0.3)
     with concurrent.futures.ThreadPoolExecutor(7) as pool:
         answers = list(pool.map(lambda row: ask(stub, pick(typed(request), [row])), range(7)))
     assert gap(np.concatenate([answer["images"] for answer in answers]), expected(pipeline, request)) <= LEVELS
@@ -110,17 +115,20 @@ def typed(request):
     return {name: list(values) for name, values in request.items()}
 
 
-def test_a_malformed_row_does_not_fail_its_neighbours(stub, pipeline):
-    request = typed(mixed(6))
+def test_a_malformed_row_does_not_fail_its_neighbours(stub, double, pipeline, monkeypatch):
+    request = typed(mixed(8))
     request["guidance_scale"][1] = np.float32("nan")
     request["num_steps"][2] = np.int32(0)
     request["num_steps"][3] = np.int32(10_000)
     request["prompts"][4] = b"\xff\xfe" + b"x" * 100_000
-    with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(lambda row: ask(stub, pick(request, [row])), range(6)))
-    assert [bool(answer["warnings"][0]) for answer in answers] == [False, True, True, True, True, False]
-    pictures = expected(pipeline, mixed(6))
-    for row in (0, 5):
+    double.batcher.sizes.clear()
+    monkeypatch.setattr(double.batcher, "wait", 60)  # a batch runs as soon as it is full
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda row: ask(stub, pick(request, [row])), range(8)))
+    assert double.batcher.sizes == [(8, 8)]  # they were neighbours
+    assert [bool(answer["warnings"][0]) for answer in answers] == [False, *[True] * 4, *[False] * 3]
+    pictures = expected(pipeline, mixed(8))
+    for row in (0, 5, 6, 7):
         assert gap(answers[row]["images"][0], pictures[row]) <= LEVELS
 
 
@@ -146,28 +154,63 @@ def test_malformed_requests(stub, changes, signature):
 # === Versions ===
 
 
-def test_a_new_version_takes_over_under_load(base, pipeline):
+@pytest.fixture
+def two_versions(served, pipeline, tmp_path):
+    """BASE with version 1, a folder with version 2 of other weights, and the pictures that each must give."""
+    mean = pipeline.model.autoencoder.latent_mean
+    before = mean.numpy()
+    shutil.copytree(served.parent, tmp_path / "tiny")
+    (tmp_path / "tiny" / "1" / "assets.extra" / WARMUP_FILE).unlink()  # one of the two is enough
+    shutil.copytree(served, tmp_path / "2")
+    give_other_weights(tmp_path / "2", len(weights_of(pipeline.model)) - 2, before + 1.0)  # see `weights_of`
+    right = {1: pipeline.generate(PROMPTS[:4], seed=[0, 1, 2, 3])}
+    mean.assign(before + 1.0)
+    right[2] = pipeline.generate(PROMPTS[:4], seed=[0, 1, 2, 3])
+    mean.assign(before)
+    assert all(gap(*pictures) > LEVELS for pictures in zip(right[1], right[2], strict=True))
+    return tmp_path / "tiny", tmp_path / "2", right
+
+
+def give_other_weights(folder, index, values):
+    """Replaces one of the variables of a SavedModel."""
+    import tensorflow as tf
+
+    prefix = str(folder / "variables" / "variables")
+    reader = tf.train.load_checkpoint(prefix)
+    tensors = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    name = f"weights/{index}/.ATTRIBUTES/VARIABLE_VALUE"
+    assert tensors[name].shape == values.shape
+    tensors[name] = values
+    tf.raw_ops.SaveV2(
+        prefix=prefix, tensor_names=list(tensors), shape_and_slices=[""] * len(tensors), tensors=list(tensors.values())
+    )
+
+
+def test_a_new_version_takes_over_under_load(two_versions):
     """Four clients never stop asking while version 2 is loaded and takes over."""
+    import grpc
+    import tensorflow as tf
     from serving_double import ServingDouble
+    from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-    from latentdiff.client import Client
-
+    base, second, right = two_versions
     double = ServingDouble(base)
-    seen, failures, stopped = [], [], threading.Event()
-    right = pipeline.generate(PROMPTS[:4], seed=[0, 1, 2, 3])
+    seen, failures, swapped, stopped = [], [], threading.Event(), threading.Event()
 
     def load(index):
-        client = Client(f"127.0.0.1:{double.port}", "tiny", retries=0)
-        while not stopped.is_set():
-            version = double.version.number
-            try:
-                picture = client.generate(PROMPTS[index], seed=index)
-            except Exception as error:
-                failures.append(error)
-                return
-            seen.append(version)
-            if gap(picture, right[index]) > LEVELS:
-                failures.append(f"client {index} got another picture from version {version}")
+        request = message({"prompts": [PROMPTS[index]], "seeds": np.array([index], "int32")})
+        with grpc.insecure_channel(f"127.0.0.1:{double.port}") as channel:
+            while not stopped.is_set():
+                late = swapped.is_set()
+                try:
+                    response = PredictionServiceStub(channel).Predict(request, timeout=60)
+                except grpc.RpcError as error:
+                    failures.append(error)
+                    return
+                version = response.model_spec.version.value
+                seen.append((late, version))
+                if gap(tf.make_ndarray(response.outputs["images"])[0], right[version][index]) > LEVELS:
+                    failures.append(f"client {index} got another picture than that of version {version}")
 
     threads = [threading.Thread(target=load, args=(index,)) for index in range(4)]
     try:
@@ -175,10 +218,10 @@ def test_a_new_version_takes_over_under_load(base, pipeline):
             thread.start()
         while len(seen) < 4 and not failures:
             time.sleep(0.01)
-        shutil.copytree(base / "1", base / "2")
+        second.rename(base / "2")
         double.reload()
-        swapped = len(seen)
-        while len(seen) < swapped + 8 and not failures:
+        swapped.set()
+        while sum(late for late, _ in seen) < 8 and not failures:
             time.sleep(0.01)
     finally:
         stopped.set()
@@ -186,7 +229,8 @@ def test_a_new_version_takes_over_under_load(base, pipeline):
             thread.join()
         double.stop()
     assert not failures
-    assert seen[0] == 1 and seen[-1] == 2
+    assert seen[0] == (False, 1)
+    assert all(version == 2 for late, version in seen if late)
 
 
 # === Clients ===
@@ -208,6 +252,13 @@ def test_client_gives_what_generate_gives(client, pipeline):
     pictures = client.generate(**arguments, batch_size=4)
     assert gap(pictures, pipeline.generate(**arguments)) <= LEVELS
     assert gap(*client.generate(["a cat", "a cat"])) > LEVELS  # fresh seeds
+
+
+def test_client_takes_backslashes_off_as_generate_does(client, pipeline):
+    prompt, negative = r"red \(cat\)", r"blue\|small"
+    right = pipeline.generate(prompt, negative, seed=1)
+    assert gap(right, pipeline.generate(escape(prompt), escape(negative), seed=1)) > LEVELS  # they would be words
+    assert gap(client.generate(prompt, negative, seed=1), right) <= LEVELS
 
 
 def test_client_says_what_the_server_changed(client):
@@ -277,6 +328,9 @@ def test_generate_from_a_shell(double, pipeline, tmp_path, monkeypatch, capsys):
     assert names == ["out/a-red-apple-seed-7.png", "out/a-cat-seed-7.png"]
     pictures = [np.asarray(Image.open(name)) for name in names]
     assert gap(pictures, pipeline.generate(["a red apple", "a cat"], seed=7, num_steps=2)) <= LEVELS
+    assert cli.main([*arguments[:1], r"a \(red\) cat", *arguments[3:], *server]) == 0
+    (name,) = capsys.readouterr().out.split()
+    assert gap(np.asarray(Image.open(name)), pipeline.generate(r"a \(red\) cat", seed=7, num_steps=2)) <= LEVELS
     assert "--sampler" in refused(capsys, cli, [*arguments, *server, "--sampler", "ddpm"], 2)
     assert "HOST:PORT" in refused(capsys, cli, [*arguments, "--server", "nowhere"], 2)
     assert "Servable not found" in refused(capsys, cli, [*arguments, *server[:2], "--preset", "other"], 1)
