@@ -5,11 +5,13 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
 SIGNAL, NOISE, REFERENCE = "#2563eb", "#ea580c", "#6b7280"
+TEXT, AXIS = "#1f2937", "#374151"
+OWN_COLOURS = (SIGNAL, NOISE, REFERENCE, TEXT, AXIS)
 WIDTH = 10.0  # inches
-LINES = 3  # of a caption
+LINES = 4  # of a caption
 NEARLY_WHITE = 246
 DPI = 100  # 1,000 pixels wide: what a README shows
 RULES = {
@@ -25,10 +27,11 @@ RULES = {
     "legend.frameon": False,
     "lines.linewidth": 2.2,
     "lines.markersize": 6,
-    "text.color": "#1f2937",
-    "axes.labelcolor": "#1f2937",
-    "xtick.color": "#374151",
-    "ytick.color": "#374151",
+    "text.color": TEXT,
+    "axes.edgecolor": AXIS,
+    "axes.labelcolor": TEXT,
+    "xtick.color": AXIS,
+    "ytick.color": AXIS,
     "figure.facecolor": "white",
 }
 
@@ -64,7 +67,7 @@ def show_tiles(axes, tiles, columns=None, rows=None, captions=None, gap=3):
     """
     count, across, height, width, _ = tiles.shape
     gap = max(1, round(gap * width / 100))
-    wrapped = [textwrap.wrap(caption, max(10, round(130 / across)))[:LINES] for caption in captions or []]
+    wrapped = [textwrap.wrap(caption, max(10, round(112 / across)))[:LINES] for caption in captions or []]
     below = gap + round(0.14 * height * max(map(len, wrapped), default=0))
     canvas = np.full((count * (height + below) - gap, across * (width + gap) - gap, 3), 255, "uint8")
     for row, column in np.ndindex(count, across):
@@ -89,6 +92,9 @@ def save_figure(figure, path, colours=256, dither=True):
     picture = Image.open(buffer).convert("RGB")
     palette = picture.quantize(colours, method=Image.Quantize.MEDIANCUT)
     entries = np.array(palette.getpalette()[: 3 * colours]).reshape(-1, 3)
+    used = np.bincount(np.asarray(palette).ravel(), minlength=len(entries))
+    # Thin lines would else get the colour of something larger.
+    entries[np.argsort(used)[: len(OWN_COLOURS)]] = [ImageColor.getrgb(colour) for colour in OWN_COLOURS]
     entries[entries.min(1) > NEARLY_WHITE] = 255  # Pillow looks colours up in a coarse table: paper must stay white
     palette.putpalette(entries.ravel().tolist())
     picture = picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG if dither else Image.Dither.NONE)
