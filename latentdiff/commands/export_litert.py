@@ -6,6 +6,7 @@ from pathlib import Path
 from latentdiff.commands import UsageError
 from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import Number
+from latentdiff.export.litert_needs import check_needs
 
 QUANTIZATIONS = ("none", "float16", "dynamic_int8")  # export.litert_quantization has them too, and is slow to import
 PARTS = ("text_encoder", "denoiser", "decoder", "encoder", "pipeline")
@@ -36,7 +37,13 @@ def add_parser(formats, default_preset, preset_help):
     )
     add = command.add_argument
     add("--preset", default=default_preset, metavar="NAME_OR_FOLDER", help=preset_help)
-    add("--output", type=Path, required=True, metavar="FOLDER", help="an earlier export in it is replaced")
+    add(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="an earlier export in it is replaced, if nothing else is there",
+    )
     add(
         "--quantization",
         type=_quantization,
@@ -59,6 +66,13 @@ def _quantization(text):
     return part or None, one
 
 
+def _check_needs(quantized, args):
+    try:
+        check_needs(quantized, args.web, args.node_modules)
+    except ValueError as error:
+        raise UsageError(error) from error
+
+
 def run(args):
     """Writes the folder, see `latentdiff export litert --help`."""
     find_preset(args.preset)
@@ -67,6 +81,7 @@ def run(args):
     if "pipeline" in given and not args.single_file:
         raise UsageError("--quantization pipeline=... needs --single-file")
     quantization = {part: given.get(part, given.get(None, "none")) for part in parts}
+    _check_needs(set(quantization.values()) != {"none"}, args)
     with opened_preset(args.preset) as (pipeline, bar):
         bar.show(f"writing {args.output}, which takes a minute ...")
         options = {name: getattr(args, name) for name in ("num_tokens", "single_file", "web", "node_modules")}

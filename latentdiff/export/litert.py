@@ -10,13 +10,20 @@ import numpy as np
 from latentdiff.export import litert_file
 from latentdiff.export.draft import draft_of
 from latentdiff.export.litert_manifest import FORMAT, MANIFEST_FILE, manifest, sampler_record
-from latentdiff.export.litert_parts import parts
-from latentdiff.export.litert_quantization import TOLERANCES, check_quantization, quantize
+from latentdiff.export.litert_needs import check_needs
+from latentdiff.export.litert_parts import PARTS, parts
+from latentdiff.export.litert_quantization import LEVELS, TOLERANCES, check_quantization, quantize
 from latentdiff.export.tokenizer_json import tokenizer_json
-from latentdiff.export.web_page import add_web_page
+from latentdiff.export.web_page import PAGE_FILES, VENDORED, add_web_page
 
 PACKAGE = Path(__file__).parents[1]
 ROWS = 2  # guidance asks the denoiser for two predictions a step
+EXAMPLES = ("a red apple", "")  # what the files are tried with: prompts of different lengths
+OWN_FILES = {
+    *(f"{part}.tflite" for part in PARTS),
+    *("tokenizer.json", MANIFEST_FILE, "generate.py", "README.md", *PAGE_FILES),
+    *(f"vendor/{name}" for name in VENDORED.values()),
+}
 
 
 def export_litert(
@@ -30,7 +37,7 @@ def export_litert(
 
     Args:
         text_to_image: the `TextToImage`. Its sampler must be "ddim" or "dpmpp_2m".
-        folder: where to write. An earlier export in it is replaced, anything else is not.
+        folder: where to write. An earlier export in it is replaced, if nothing else is there.
         quantization: "none", "float16" or "dynamic_int8" for all files, or a dict of the names of parts
             ("text_encoder", "denoiser", "decoder", "encoder", "pipeline") to these. See `litert_quantization`.
         num_tokens: longest prompt in tokens, marks included; default: that of the text encoder. Shorter is faster.
@@ -42,25 +49,29 @@ def export_litert(
         The folder, a Path.
 
     Raises:
-        ValueError: settings out of range, a folder with other things in it, another Keras backend than TensorFlow, an
-            operator that some LiteRT runtime lacks (names it), or a file that does not answer as Keras does.
+        ValueError: settings out of range, a folder with other things in it, another Keras backend than TensorFlow,
+            a package or npm missing, a part that can't be converted or needs an operator that some LiteRT runtime lacks
+            (names them), or a file that does not answer as Keras does.
     """
     folder = _checked_folder(folder)
+    check_needs(_is_quantized(quantization), web, node_modules)
     num_tokens = _checked_tokens(text_to_image.model.text_encoder, num_tokens)
     sampler_record(text_to_image.sampler)
     tokens = tokenizer_json(text_to_image.model.text_encoder.tokenizer)
     made = parts(text_to_image, num_tokens, ROWS, single_file)
     quantization = check_quantization(quantization, made)
-    files = {f"{name}.tflite": _file(name, part, quantization[name]) for name, part in made.items()}
-    files["tokenizer.json"] = _json(tokens, indent=None)
-    files[MANIFEST_FILE] = _json(manifest(text_to_image, made, files, quantization))
+    example = _example_tokens(text_to_image.model.text_encoder, num_tokens)
     with draft_of(folder, replace=True) as draft:
+        if web:  # first, since it needs the network
+            add_web_page(draft, node_modules)
+        files = {f"{name}.tflite": _file(name, part, quantization[name], example) for name, part in made.items()}
+        files["tokenizer.json"] = _json(tokens, indent=None)
+        files[MANIFEST_FILE] = _json(manifest(text_to_image, made, files, quantization))
         for name, content in files.items():
             (draft / name).write_bytes(content)
         shutil.copyfile(PACKAGE / "edge.py", draft / "generate.py")
         shutil.copyfile(PACKAGE / "export" / "edge_readme.md", draft / "README.md")
-        if web:
-            add_web_page(draft, node_modules)
+        _checked_folder(folder)  # somebody may have put something there meanwhile
     return folder
 
 
@@ -69,10 +80,22 @@ def _checked_folder(folder):
         raise ValueError(
             f"LiteRT files are written with KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()!r}"
         )
-    folder = Path(folder).absolute()
-    if folder.exists() and not (folder.is_dir() and (is_export(folder) or not any(folder.iterdir()))):
-        raise ValueError(f"`folder` has other things in it, which would be lost. Received: folder={folder}")
+    folder = Path(folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"`folder` is a file. Received: folder={folder}")
+    others = other_files(folder)
+    if others:
+        named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        raise ValueError(f"`folder` has other things in it, which would be lost: {named}. Received: folder={folder}")
     return folder
+
+
+def other_files(folder):
+    """Names of what is in a folder and is no part of an earlier export in it; what Python compiled is."""
+    own = OWN_FILES if is_export(folder) else ()
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    names = [path.relative_to(folder).as_posix() for path in paths if path.parent.name != "__pycache__"]
+    return [name for name in names if name not in own]
 
 
 def is_export(folder):
@@ -92,34 +115,56 @@ def _checked_tokens(text_encoder, num_tokens):
     return num_tokens
 
 
-def _file(name, part, quantization):
+def _is_quantized(quantization):
+    return any(one != "none" for one in (quantization.values() if isinstance(quantization, dict) else [quantization]))
+
+
+def _file(name, part, quantization, example):
     """The checked LiteRT file of a part, as bytes."""
     try:
-        content = quantize(litert_file.convert(part.function, part.model, part.inputs), quantization)
+        content = quantize(litert_file.convert(part.function, part.models, part.inputs), quantization)
         litert_file.check(content)
-    except ValueError as error:
-        raise ValueError(f"{name}.tflite can't be made: {error}") from error
-    inputs = _example(part.inputs)
+    except Exception as error:  # what the converter and the quantizer raise has many types
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{name}.tflite can't be made: {kind}{error}") from error
+    inputs = _example(part.inputs, *example)
     answers, expected = litert_file.run(content, inputs), part.function(**inputs)
     for key, value in expected.items():
-        error = relative_error(answers[key], keras.ops.convert_to_numpy(value))
-        if not error < TOLERANCES[quantization]:
+        wrong = _difference(answers[key], keras.ops.convert_to_numpy(value), quantization)
+        if wrong:
             raise ValueError(
-                f"{name}.tflite does not answer as Keras does: `{key}` is off by {error:.2g} of its size, "
-                f"{TOLERANCES[quantization]:.2g} is allowed for quantization {quantization!r}."
+                f"{name}.tflite does not answer as Keras does: `{key}` is off by {wrong} for quantization "
+                f"{quantization!r}."
             )
     return content
 
 
-def _example(inputs):
-    """Plausible values for the inputs of a part: words that differ, the middle of time, all tokens seen."""
+def _example_tokens(text_encoder, num_tokens):
+    """Token ids (2, num_tokens) of `EXAMPLES`, int32, and which of them are no padding, float32."""
+    token_ids = text_encoder.tokenize(EXAMPLES)[:, :num_tokens]
+    return token_ids, np.asarray(keras.ops.convert_to_numpy(text_encoder.mask(token_ids)), "float32")
+
+
+def _example(inputs, token_ids, mask):
+    """Plausible values for the inputs of a part: real prompts with their padding, the middle of time."""
     rng = np.random.default_rng(0)
-    fixed = {"context_mask": 1.0, "timesteps": 500.0, "guidance_scale": 2.0, "num_steps": 2, "seed": 7}
-    values = {}
-    for name, spec in inputs.items():
-        drawn = rng.integers(1, 30, spec.shape) if spec.dtype == "int32" else rng.standard_normal(spec.shape)
-        values[name] = np.asarray(np.full(spec.shape, fixed[name]) if name in fixed else drawn, spec.dtype)
-    return values
+    fixed = {"timesteps": 500.0, "guidance_scale": 2.0, "num_steps": 2, "seed": 7}
+    fixed |= {"token_ids": token_ids[:1], "negative_token_ids": token_ids[1:], "context_mask": mask}
+    return {
+        name: np.broadcast_to(fixed[name] if name in fixed else rng.standard_normal(spec.shape), spec.shape).astype(
+            spec.dtype
+        )
+        for name, spec in inputs.items()
+    }
+
+
+def _difference(received, expected, quantization):
+    """In words, how far an answer is off and what is allowed; None if it is near enough."""
+    if expected.dtype == np.uint8 and quantization == "none":  # a picture, where rounding alone is one level
+        error, limit, unit = np.abs(received.astype(int) - expected).max(), LEVELS, "levels of 255"
+    else:
+        error, limit, unit = relative_error(received, expected), TOLERANCES[quantization], "of its size"
+    return None if error <= limit else f"{error:.2g} {unit}, {limit:.2g} allowed"
 
 
 def relative_error(received, expected):

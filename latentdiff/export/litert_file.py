@@ -14,12 +14,12 @@ MAX_RANK = 4  # of LiteRT on GPUs
 FORBIDDEN = ("BROADCAST_TO", "CUSTOM", "READ_VARIABLE", "VAR_HANDLE")
 
 
-def convert(function, model, inputs):
+def convert(function, models, inputs):
     """A function of tensors as a LiteRT file.
 
     Args:
         function: takes tensors by name, returns a dict of tensors. What the file calls them.
-        model: the keras.Model, or the list of them, whose weights the function reads.
+        models: list of the keras.Models or layers whose weights the function reads.
         inputs: dict of names to `keras.InputSpec`s of fixed shape.
 
     Returns:
@@ -32,8 +32,8 @@ def convert(function, model, inputs):
 
     # Through an ExportArchive, since a tf.Module converts without complaint into a file that answers NaN.
     archive = keras.export.ExportArchive()
-    for part in model if isinstance(model, list) else [model]:
-        archive.track(part)
+    for model in models:
+        archive.track(model)
     specs = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()]
     archive.add_endpoint("serve", lambda *values: function(**dict(zip(inputs, values, strict=True))), specs)
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -68,11 +68,10 @@ def check(content, max_bytes=MAX_BYTES):
         if operator.name in FORBIDDEN:
             raise ValueError(f"The operator {operator.custom_name or operator.name} does not run everywhere.")
         for shape in operator.shapes:
-            if len(shape) > MAX_RANK or any(side < 0 for side in shape):
-                raise ValueError(
-                    f"The operator {operator.name} has a tensor of shape {shape}; sizes must be known, and at most "
-                    f"{MAX_RANK}."
-                )
+            if len(shape) > MAX_RANK:
+                raise ValueError(f"{operator.name} has a tensor of shape {shape}: its rank must be at most {MAX_RANK}.")
+            if any(side < 0 for side in shape):
+                raise ValueError(f"{operator.name} has a tensor of shape {shape}: its sizes (-1) must be known.")
 
 
 Operator = collections.namedtuple("Operator", "name custom_name shapes")

@@ -11,6 +11,8 @@ from latentdiff.denoiser import Denoiser
 from latentdiff.guidance import ClassifierFreeGuidance
 from latentdiff.unet import UNet
 
+PARTS = ("text_encoder", "denoiser", "decoder", "encoder", "pipeline")
+
 
 @dataclasses.dataclass
 class Part:
@@ -18,12 +20,12 @@ class Part:
 
     Attributes:
         function: tensors by name -> dict of tensors.
-        model: the keras.Models whose weights it reads, a list.
+        models: the keras.Models whose weights it reads.
         inputs: names to `keras.InputSpec`s of fixed shape.
     """
 
     function: Callable
-    model: list
+    models: list
     inputs: dict
 
 

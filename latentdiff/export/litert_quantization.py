@@ -14,6 +14,7 @@ WEIGHTS_ONLY = ".*text_encoder.*"
 # How far a part may be from Keras, its root mean square error by the root mean square of the answer. Weights of 11
 # significant bits and of 8 bits have errors of about 1e-4 and 1e-2 each; a part that was quantized wrongly is off by 1.
 TOLERANCES = {"none": 1e-4, "float16": 5e-3, "dynamic_int8": 0.15}
+LEVELS = 2  # of 255 that any value of an unquantized picture may be off
 
 
 def check_quantization(quantization, names):

@@ -10,6 +10,7 @@ PAGE_FILES = ("index.html", "text_to_image.js")
 # Files of npm packages and what they are called in the folder's vendor/. LiteRT.js takes the build with threads where
 # the page is cross-origin isolated, and the compatible one where there is no relaxed SIMD.
 VENDORED = {
+    "@huggingface/tokenizers/LICENSE": "LICENSE",  # Apache-2.0, as all of them; the packages of LiteRT.js hold no copy
     "@huggingface/tokenizers/dist/tokenizers.mjs": "tokenizers.mjs",
     "@litertjs/core/dist/index.js": "litertjs-core.js",
     "@litertjs/wasm-utils/dist/index.js": "litertjs-wasm-utils.js",

@@ -11,6 +11,7 @@ import pytest
 from exported import tiny_export
 from harness import needs_tensorflow, normal, randomize, tiny_text_to_image, tiny_unet
 
+from latentdiff import TextToImage
 from latentdiff.edge import EdgePipeline
 from latentdiff.export import litert, litert_file, litert_parts
 from latentdiff.export.litert_manifest import manifest, sampler_record
@@ -104,19 +105,65 @@ def test_single_file(tmp_path):
     np.testing.assert_allclose(picture.astype(int), expected, atol=2)
 
 
+@pytest.mark.slow
+def test_single_file_of_the_shipped_preset():
+    """DPM-Solver++ remembers a log_snr of minus infinity before the first step, also in the loop of a LiteRT file."""
+    pipeline = TextToImage.from_preset("emoji-128")
+    text_encoder = pipeline.model.text_encoder
+    part = litert_parts.parts(pipeline, text_encoder.sequence_length, 2, True)["pipeline"]
+    content = litert._file("pipeline", part, "none", litert._example_tokens(text_encoder, text_encoder.sequence_length))
+    prompt, negative, settings = "grinning cat, flat", "blue", {"seed": 3, "num_steps": 12, "guidance_scale": 3.0}
+    numbers = {name: np.array([value], part.inputs[name].dtype) for name, value in settings.items()}
+    token_ids = {"token_ids": text_encoder.tokenize([prompt]), "negative_token_ids": text_encoder.tokenize([negative])}
+    (picture,) = litert_file.run(content, {**token_ids, **numbers})["images"]
+    expected = pipeline.generate(prompt, negative_prompts=negative, **settings)
+    assert sampler_record(pipeline.sampler)["name"] == "dpmpp_2m" and expected.std() > 10
+    np.testing.assert_allclose(picture.astype(int), expected, atol=2)
+
+
 # === What is refused ===
 
 
-def test_other_folders_are_kept(tmp_path, decoder_only):
+def test_other_folders_are_kept(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(ValueError, match="other things"):
+    with pytest.raises(ValueError, match="other things in it, which would be lost: letter.txt"):
         litert.export_litert(tiny_export()[0], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+    with pytest.raises(ValueError, match="`folder` is a file"):
+        litert.export_litert(tiny_export()[0], tmp_path / "letter.txt")
+
+
+def test_pictures_in_an_export_are_kept(tmp_path):
+    folder = shutil.copytree(tiny_export()[1], tmp_path / "edge")
+    (folder / "new").mkdir()
+    for name in ("mine.png", "new/other.png"):
+        (folder / name).write_bytes(b"picture")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ValueError, match=r"`folder` has other things.*: mine.png, new/other.png\."):
+        litert.export_litert(tiny_export()[0], folder)
+    assert sorted(folder.rglob("*")) == before and [path.name for path in tmp_path.iterdir()] == ["edge"]
+
+
+def test_a_picture_made_meanwhile_is_kept(tmp_path, decoder_only, monkeypatch):
+    folder = shutil.copytree(tiny_export()[1], tmp_path / "edge")
+    real = litert_file.convert
+
+    def convert(*args):
+        (folder / "mine.png").write_bytes(b"picture")
+        return real(*args)
+
+    monkeypatch.setattr(litert_file, "convert", convert)
+    with pytest.raises(ValueError, match="mine.png"):
+        litert.export_litert(tiny_export()[0], folder)
+    assert (folder / "mine.png").exists() and (folder / "denoiser.tflite").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["edge"]
 
 
 def test_earlier_exports_are_replaced(tmp_path, decoder_only):
-    shutil.copytree(tiny_export()[1], tmp_path / "edge")
-    litert.export_litert(tiny_export()[0], tmp_path / "edge")
+    folder = shutil.copytree(tiny_export()[1], tmp_path / "edge")
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "generate.cpython-312.pyc").write_bytes(b"compiled by Python")
+    litert.export_litert(tiny_export()[0], folder)
     assert not (tmp_path / "edge" / "denoiser.tflite").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["edge"]
 
@@ -130,6 +177,57 @@ def test_a_file_that_answers_differently_is_found(tmp_path, decoder_only, monkey
     monkeypatch.setattr(litert_file, "run", wrong)
     with pytest.raises(ValueError, match="text_encoder.tflite does not answer as Keras does: `context`"):
         litert.export_litert(tiny_export()[0], tmp_path / "edge")
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_are_compared_in_levels():
+    picture = np.full((1, 8, 8, 3), 100, "uint8")
+    assert litert._difference(picture + np.uint8(2), picture, "none") is None
+    other = picture.copy()
+    other[0, 3, 4, 1] += 3
+    assert "3 levels of 255, 2 allowed" in litert._difference(other, picture, "none")
+    assert "of its size" in litert._difference(picture * np.uint8(2), picture, "dynamic_int8")
+
+
+def test_a_padding_that_counts_is_found(tmp_path, monkeypatch):
+    """The self-check hands over real prompts, of different lengths, with their padding."""
+    pipeline = tiny_export()[0]
+    parts = litert_parts.parts(pipeline, 8, 2, True)
+    example = litert._example_tokens(pipeline.model.text_encoder, 8)
+    for name, part in parts.items():
+        inputs = litert._example(part.inputs, *example)
+        assert {key: (one.shape, one.dtype.name) for key, one in inputs.items()} == {
+            key: (spec.shape, spec.dtype) for key, spec in part.inputs.items()
+        }, name
+    token_ids = litert._example(parts["text_encoder"].inputs, *example)["token_ids"]
+    np.testing.assert_array_equal(token_ids, pipeline.model.text_encoder.tokenize(["a red apple"]))
+    mask = litert._example(parts["denoiser"].inputs, *example)["context_mask"]
+    assert mask.sum(axis=1).tolist() == [5, 2]  # the words and two marks
+    real = litert_file.convert
+
+    def unmasked(function, models, inputs):
+        return real(lambda context_mask, **rest: function(context_mask=context_mask + 1.0, **rest), models, inputs)
+
+    monkeypatch.setattr(litert, "parts", lambda *args: {"denoiser": parts["denoiser"]})
+    monkeypatch.setattr(litert_file, "convert", unmasked)
+    with pytest.raises(ValueError, match="denoiser.tflite does not answer as Keras does: `prediction`"):
+        litert.export_litert(pipeline, tmp_path / "edge")
+
+
+def test_what_the_converter_raises_names_the_part(tmp_path, monkeypatch):
+    def convert(*args):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(litert_file, "convert", convert)
+    with pytest.raises(ValueError, match="text_encoder.tflite can't be made: RuntimeError: out of luck"):
+        litert.export_litert(tiny_export()[0], tmp_path / "edge")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_libraries_of_the_page_come_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(litert_file, "convert", None)
+    with pytest.raises(ValueError, match="`node_modules` must hold"):
+        litert.export_litert(tiny_export()[0], tmp_path / "edge", web=True, node_modules=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -196,7 +294,7 @@ def test_operators_that_litert_lacks():
     dense.build((None, 4))
     with pytest.raises(ValueError, match="tf.Betainc"):
         litert_file.convert(
-            lambda x: {"y": tf.math.betainc(dense(x), 0.5, 0.5)}, dense, {"x": keras.InputSpec("float32", (2, 4))}
+            lambda x: {"y": tf.math.betainc(dense(x), 0.5, 0.5)}, [dense], {"x": keras.InputSpec("float32", (2, 4))}
         )
 
 
@@ -204,8 +302,10 @@ def test_operators_that_some_runtimes_lack():
     import tensorflow as tf
 
     litert_file.check(converted(lambda x: tf.transpose(x, (3, 2, 1, 0)), 2, 3, 4, 5))
-    with pytest.raises(ValueError, match=r"TRANSPOSE.*\(2, 3, 4, 5, 6\)"):
+    with pytest.raises(ValueError, match=r"TRANSPOSE.*\(2, 3, 4, 5, 6\): its rank must be at most 4"):
         litert_file.check(converted(lambda x: tf.transpose(x, (4, 3, 2, 1, 0)), 2, 3, 4, 5, 6))
+    with pytest.raises(ValueError, match=r"\(-1, 2\): its sizes"):
+        litert_file.check(converted(tf.tanh, None, 2))
     with pytest.raises(ValueError, match="BROADCAST_TO"):
         litert_file.check(converted(lambda x: tf.broadcast_to(x, (5, 2)), 1, 2))
     with pytest.raises(ValueError, match="FlexStatelessRandom"):

@@ -1,11 +1,16 @@
 """`latentdiff export litert`: what it hands on, and what it refuses before any work."""
 
+import importlib.util
+import shutil
+
 import pytest
+from harness import needs_tensorflow
 
 from latentdiff import cli
 from latentdiff.commands import export_litert
 from latentdiff.commands import preset as preset_command
-from latentdiff.export import litert_quantization
+from latentdiff.export import litert_parts, litert_quantization
+from latentdiff.export.litert import export_litert as export
 
 FOUR = ("text_encoder", "denoiser", "decoder", "encoder")
 
@@ -63,5 +68,37 @@ def test_wrong_usage(arguments, message, run):
     assert code == 2 and message in captured.err and not hasattr(recorder, "options")
 
 
-def test_the_command_knows_the_quantizations():
+def test_the_command_knows_the_quantizations_and_parts():
     assert export_litert.QUANTIZATIONS == litert_quantization.QUANTIZATIONS
+    assert export_litert.PARTS == litert_parts.PARTS
+
+
+@pytest.mark.parametrize(
+    "missing, arguments, message",
+    [
+        ("ai_edge_litert", [], 'ai-edge-litert, not installed: pip install "latentdiff[edge]"'),
+        (
+            "litert_quantizer",
+            ["--quantization", "none", "decoder=float16"],
+            'litert-quantizer, not installed: pip install "',
+        ),
+        ("litert_quantizer", [], None),
+        ("npm", ["--web"], "npm, which is not installed"),
+        ("npm", ["--web", "--node-modules", "here"], None),
+        ("npm", [], None),
+    ],
+)
+def test_what_is_not_installed_is_told_first(missing, arguments, message, run, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else "found")
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == missing else "found")
+    code, captured, recorder = run(*arguments)
+    assert hasattr(recorder, "options") == (message is None)
+    assert code == (2 if message else 0) and (message or "") in captured.err
+
+
+@needs_tensorflow
+def test_the_library_looks_first_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="with ai-edge-litert and litert-quantizer, not installed"):
+        export(None, tmp_path / "edge", quantization={"decoder": "float16"})
+    assert not list(tmp_path.iterdir())

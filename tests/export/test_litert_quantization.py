@@ -62,7 +62,7 @@ def test_the_text_encoder_is_spared(name, widened):
     dense = keras.layers.Dense(64, name=name)
     dense.build((None, 64))
     inputs = {"x": keras.InputSpec("float32", (1, 64))}
-    content = litert_file.convert(lambda x: {"y": keras.ops.tanh(dense(x))}, dense, inputs)
+    content = litert_file.convert(lambda x: {"y": keras.ops.tanh(dense(x))}, [dense], inputs)
     small = quantize(content, "dynamic_int8")
     assert len(content) - len(small) > 2.5 * 64**2
     assert ("DEQUANTIZE" in {operator.name for operator in litert_file.operators(small)}) == widened
