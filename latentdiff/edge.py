@@ -5,9 +5,11 @@ is `generate.py`: python generate.py "a red apple, 3d" --seed 7
 """
 
 import argparse
+import functools
 import hashlib
 import json
 import math
+import os
 import re
 import secrets
 import sys
@@ -18,7 +20,12 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 FORMAT, FORMAT_VERSION = "latentdiff-litert", 1
 SAMPLERS = ("ddim", "dpmpp_2m")
-MAX_SEED = 2**31 - 1
+MAX_SEED, MAX_GUIDANCE_SCALE = 2**31 - 1, 1000.0
+NEEDED = """image_size latent_shape prediction_type num_steps guidance_scale guidance_rescale guidance_interval files
+    sampler/name sampler/spacing tokenizer/file tokenizer/num_tokens tokenizer/start_id tokenizer/end_id
+    tokenizer/pad_id noise_schedule/num_train_timesteps noise_schedule/preserves_variance
+    noise_schedule/signal_positions noise_schedule/noise_positions parts/text_encoder/file parts/denoiser/file
+    parts/denoiser/inputs/timesteps/shape parts/decoder/file parts/encoder/file"""  # of a manifest
 NUMBER = r":\s*-?[\d.]+(?:e[+-]?\d+)?\s*"
 WEIGHTED = re.compile(rf"(?is)(?<!\\)\(.*{NUMBER}\)|{NUMBER}(?<!\\)\|")  # `(red:1.3)`, `cat:0.5 | dog:0.5`
 
@@ -28,11 +35,10 @@ class EdgePipeline:
 
     Args:
         folder: an exported folder.
-        num_threads: processor threads; default: as LiteRT sees fit.
+        num_threads: processor threads, at least 1; default: as many as this process may use cores.
 
     Raises:
-        ValueError: a file is missing, truncated or another one than the manifest says, or the manifest is of another
-            version.
+        ValueError: a file is missing, truncated or not that of the manifest, or the manifest is of another version.
     """
 
     def __init__(self, folder, num_threads=None):
@@ -42,9 +48,9 @@ class EdgePipeline:
         self.manifest = read_manifest(self.folder)
         self.schedule = Schedule(**self.manifest["noise_schedule"])
         self.tokenizer = Tokenizer.from_file(str(self.folder / self.manifest["tokenizer"]["file"]))
-        self._num_threads = num_threads
-        self._runners = {}
-        self._contexts = {}
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._num_threads = cores if num_threads is None else num_threads
+        self._runners, self._contexts = {}, {}
 
     def generate(
         self,
@@ -72,8 +78,7 @@ class EdgePipeline:
             sampler: "ddim" or "dpmpp_2m".
             image: optional uint8 array (height, width, 3) to start from.
             strength: float in [0, 1], with `image`: how much of it is made anew.
-            callback: optional function (step, num_steps, decode), called after each step; `decode()` gives the picture
-                at this point.
+            callback: optional function (step, num_steps, decode), called after each step; `decode()` gives its picture.
 
         What is None is taken from the manifest.
 
@@ -110,7 +115,7 @@ class EdgePipeline:
         low, high = guidance_interval or (0.0, math.inf)
         ranges = {
             "num_steps": (num_steps, 1, self.schedule.num_train_timesteps),
-            "guidance_scale": (guidance_scale, 1.0, 1000.0),
+            "guidance_scale": (guidance_scale, 1.0, MAX_GUIDANCE_SCALE),
             "guidance_rescale": (guidance_rescale, 0.0, 1.0),
             "guidance_interval": (low, 0.0, high),
             "seed": (seed, 0, MAX_SEED),
@@ -149,19 +154,14 @@ class EdgePipeline:
         text = re.sub(r"\\([()|:\\])", r"\1", text)  # backslashes say that what follows is no weight
         ids = [*start, *self.tokenizer.encode(text, add_special_tokens=False).ids, *end]
         if len(ids) > told["num_tokens"]:
-            marks = len(start) + len(end)
-            raise ValueError(
-                f"The prompt is too long: it has {len(ids) - marks} tokens, {told['num_tokens'] - marks} fit. "
-                f"Received: {text!r}"
-            )
+            given, room = (count - len(start) - len(end) for count in (len(ids), told["num_tokens"]))
+            raise ValueError(f"The prompt is too long: it has {given} tokens, {room} fit. Received: {text!r}")
         return np.array(ids + [told["pad_id"]] * (told["num_tokens"] - len(ids)), np.int32)
 
     def _denoise(self, latents, here, context, guidance_scale, guidance_rescale, guidance_interval):
         """The clean latents and the noise that the denoiser sees, guided."""
-        pairs = [
-            self.schedule.split(answer, latents, here, self.manifest["prediction_type"])
-            for answer in self._predict(latents, here, context)
-        ]
+        kind, answers = self.manifest["prediction_type"], self._predict(latents, here, context)
+        pairs = [self.schedule.split(answer, latents, here, kind) for answer in answers]
         low, high = guidance_interval or (-1.0, math.inf)
         if len(pairs) == 1 or not low < here.noise / max(here.signal, 1e-12) <= high:
             return pairs[0]
@@ -177,17 +177,13 @@ class EdgePipeline:
     def _predict(self, latents, here, context):
         """The denoiser's answer for each context, asked for as many at a time as its file takes."""
         rows = self.manifest["parts"]["denoiser"]["inputs"]["timesteps"]["shape"][0]
+        same = {"noisy_latents": np.stack([latents] * rows).astype(np.float32)}
+        same["timesteps"] = np.full(rows, max(here.timestep, 0.0), np.float32)
         answers = []
         for start in range(0, len(context), rows):
             batch = context[start : start + rows]
-            padded = batch + batch[-1:] * (rows - len(batch))
-            answer = self._run(
-                "denoiser",
-                noisy_latents=np.stack([latents] * rows).astype(np.float32),
-                timesteps=np.full(rows, max(here.timestep, 0.0), np.float32),
-                context=np.stack([features for features, _ in padded]),
-                context_mask=np.stack([mask for _, mask in padded]),
-            )
+            features, masks = map(np.stack, zip(*batch, *batch[-1:] * (rows - len(batch)), strict=True))
+            answer = self._run("denoiser", context=features, context_mask=masks, **same)
             answers += list(answer["prediction"][: len(batch)])
         return answers
 
@@ -205,24 +201,33 @@ class EdgePipeline:
 
 def read_manifest(folder):
     """The manifest of an exported folder whose files have been checked."""
+    file = folder / "manifest.json"
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{folder} is no exported folder: manifest.json can't be read ({error.strerror})") from error
     except ValueError as error:
-        raise ValueError(f"{folder / 'manifest.json'} is damaged: {error}") from error
+        raise ValueError(f"{file} is damaged: {error}") from error
     found = (manifest.get("format"), manifest.get("version")) if isinstance(manifest, dict) else manifest
     if found != (FORMAT, FORMAT_VERSION):
-        raise ValueError(f"{folder / 'manifest.json'} is not {FORMAT} version {FORMAT_VERSION}. Received: {found}")
-    for name, record in manifest["files"].items():
-        path = folder / name
+        raise ValueError(f"{file} is not {FORMAT} version {FORMAT_VERSION}. Received: {found}")
+
+    def need(place):
+        try:
+            return functools.reduce(lambda value, key: value[key], place.split("/"), manifest)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{file} is damaged: it lacks `{place}`") from error
+
+    for place in NEEDED.split():
+        need(place)
+    for name in (part["file"] for part in (manifest["tokenizer"], *manifest["parts"].values())):
+        path, size, digest = folder / name, need(f"files/{name}/bytes"), need(f"files/{name}/sha256")
         if not path.is_file():
             raise ValueError(f"{path} is missing")
-        if path.stat().st_size != record["bytes"]:
-            raise ValueError(f"{path} is truncated or swapped: {path.stat().st_size} bytes, not {record['bytes']}")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest != record["sha256"]:
-            raise ValueError(f"{path} is damaged or swapped: its SHA-256 is {digest}, not {record['sha256']}")
+        if path.stat().st_size != size:
+            raise ValueError(f"{path} is truncated or swapped: {path.stat().st_size} bytes, not {size}")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{path} is damaged or swapped: its SHA-256 is not {digest}")
     return manifest
 
 
@@ -237,15 +242,12 @@ def normal(seed, shape):
         bits = (bits ^ (bits >> np.uint32(13))) * np.uint32(0xC2B2AE35)
         return bits ^ (bits >> np.uint32(16))
 
-    def uniform(bits):
-        return ((bits >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
-
     keys = mix(np.array([seed], np.uint32) + mix(np.ones(1, np.uint32)))
     index = np.arange(math.prod(shape), dtype=np.uint32) * np.uint32(0x61C88647)
     first = mix(mix(keys + index) + keys)
-    second = mix(first + np.uint32(0x6A09E667))
-    draws = np.sqrt(-2.0 * np.log(uniform(first))) * np.cos(np.float32(2.0 * math.pi) * uniform(second))
-    return draws.astype(np.float32).reshape(shape)
+    pair = ((bits >> np.uint32(9)).astype(np.float32) for bits in (first, mix(first + np.uint32(0x6A09E667))))
+    radius, angle = ((bits + np.float32(0.5)) * np.float32(2.0**-23) for bits in pair)  # in (0, 1)
+    return (np.sqrt(-2.0 * np.log(radius)) * np.cos(np.float32(2.0 * math.pi) * angle)).reshape(shape)
 
 
 class Moment:
@@ -366,7 +368,7 @@ def main(argv=None):
     add("--sampler", choices=SAMPLERS, help="default: the manifest's")
     add("--image", type=Path, help="a picture to start from")
     add("--strength", type=float, default=0.8, help="how much of --image is made anew, 0 to 1 (default: 0.8)")
-    add("--num-threads", type=int, help="processor threads (default: as LiteRT sees fit)")
+    add("--num-threads", type=int, help="processor threads (default: one for each core at hand)")
     args = vars(parser.parse_args(argv))
     try:
         sys.stdout.write(f"{_generate(**args)}\n")
@@ -381,8 +383,7 @@ def _generate(folder, output, num_threads, image, seed, **settings):
     slug = re.sub(r"[^a-z0-9]+", "-", settings["prompt"].lower()).strip("-")[:50] or "picture"
     output = Path(f"{slug}-seed-{seed}.png") if output is None else output
     pipeline = EdgePipeline(folder, num_threads)
-    if image is not None:
-        image = load_image(image, pipeline.manifest["image_size"])
+    image = image and load_image(image, pipeline.manifest["image_size"])
 
     def show(step, count, decode):
         if sys.stderr.isatty():

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from harness import needs_tensorflow
 from PIL import Image
 
 from latentdiff import ImageToImage, NoiseSchedule, TextToImage, edge, noise, prompt_syntax, samplers
+from latentdiff.export import litert_manifest
+from latentdiff.export.web_page import WEB
 from latentdiff.images import read_settings
 
 has_runtime = all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tokenizers"))
@@ -183,6 +186,43 @@ def test_spoiled_manifest(folder, tmp_path):
         edge.EdgePipeline(tmp_path)
 
 
+def without(value, place):
+    """A JSON value without what is at a place."""
+    first, *rest = place
+    return {
+        name: without(one, rest) if name == first and rest else one
+        for name, one in value.items()
+        if name != first or rest
+    }
+
+
+@needs_tensorflow
+@needs_runtime
+def test_a_manifest_that_lacks_something(folder):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for key in manifest.keys() - {"format", "version", "latentdiff_version"}:
+        path.write_text(json.dumps(without(manifest, [key])))
+        with pytest.raises(ValueError, match=f"manifest.json is damaged: it lacks `{key}"):
+            edge.EdgePipeline(folder)
+    records = [["files", "denoiser.tflite", "sha256"], ["files", "tokenizer.json", "bytes"]]
+    for place in [*(needed.split("/") for needed in edge.NEEDED.split()), *records]:
+        path.write_text(json.dumps(without(manifest, place)))
+        with pytest.raises(ValueError, match=f"manifest.json is damaged: it lacks `{'/'.join(place)}`"):
+            edge.EdgePipeline(folder)
+
+
+@needs_tensorflow
+@needs_runtime
+def test_a_manifest_of_json_that_is_no_manifest(folder):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for files in (None, [], {}, ["denoiser.tflite"], "all"):
+        path.write_text(json.dumps({**manifest, "files": files}))
+        with pytest.raises(ValueError, match="manifest.json is damaged: it lacks `files"):
+            edge.EdgePipeline(folder)
+
+
 @needs_tensorflow
 @needs_runtime
 @pytest.mark.parametrize(
@@ -195,6 +235,7 @@ def test_spoiled_manifest(folder, tmp_path):
         ({"num_steps": 0}, "`num_steps`"),
         ({"num_steps": 2.5}, "`num_steps`"),
         ({"guidance_scale": 0.5}, "`guidance_scale`"),
+        ({"guidance_scale": 1000.5}, "`guidance_scale`"),
         ({"guidance_rescale": 2}, "`guidance_rescale`"),
         ({"guidance_interval": (3, 1)}, "`guidance_interval`"),
         ({"seed": -1}, "`seed`"),
@@ -207,6 +248,54 @@ def test_spoiled_manifest(folder, tmp_path):
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         edge.EdgePipeline(tiny_export()[1]).generate(**{"prompt": "cat", **settings})
+
+
+# === The same limits as elsewhere ===
+
+
+def test_what_is_written_twice_agrees():
+    assert edge.SAMPLERS == litert_manifest.SAMPLERS
+    assert (edge.FORMAT, edge.FORMAT_VERSION) == (litert_manifest.FORMAT, litert_manifest.FORMAT_VERSION)
+    assert edge.MAX_SEED == noise.MAX_SEED
+    script = (WEB / "text_to_image.js").read_text()
+    for name, value in (("FORMAT", f'"{edge.FORMAT}"'), ("FORMAT_VERSION", "1"), ("MAX_SEED", "2 ** 31 - 1")):
+        assert f"const {name} = {value};" in script
+    assert set(re.findall(r"^  (\w+): \(\[latents", script, re.MULTILINE)) == set(edge.SAMPLERS)
+    written = re.search(r"const NEEDED = (.*?);", script, re.DOTALL)[1]
+    assert {*re.findall(r'"([^"]+)"', written), "parts/encoder/file"} == set(edge.NEEDED.split())
+    assert f"guidanceScale, 1, {edge.MAX_GUIDANCE_SCALE:.0f}," in script
+
+
+@needs_tensorflow
+def test_the_server_has_the_same_limits():
+    from latentdiff.export.request_bounds import MAX_GUIDANCE_SCALE
+
+    assert edge.MAX_GUIDANCE_SCALE == MAX_GUIDANCE_SCALE
+
+
+@needs_tensorflow
+@needs_runtime
+def test_threads(monkeypatch):
+    from ai_edge_litert import interpreter
+
+    folder = tiny_export()[1]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    made, real = [], interpreter.Interpreter
+
+    def recording(num_threads, **options):
+        made.append(num_threads)
+        return real(num_threads=1, **options)
+
+    monkeypatch.setattr(interpreter, "Interpreter", recording)
+    for options in ({}, {"num_threads": 2}):
+        edge.EdgePipeline(folder, **options).generate("cat", num_steps=1)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    edge.EdgePipeline(folder).generate("cat", num_steps=1)
+    assert made == [3, 3, 3, 2, 2, 2, 7, 7, 7]
+    monkeypatch.setattr(interpreter, "Interpreter", real)
+    with pytest.raises(ValueError, match="num_threads"):
+        edge.EdgePipeline(folder, num_threads=0).generate("cat")
 
 
 # === Alone ===
@@ -222,10 +311,21 @@ def test_imports_nothing_heavy():
         assert {name.split(".")[0] for name in names} <= allowed | sys.stdlib_module_names
 
 
+BLOCKED = """
+import runpy, sys
+
+for name in ("tensorflow", "tf_keras", "keras", "keras_hub", "keras_nlp", "jax", "torch", "latentdiff"):
+    sys.modules[name] = None  # importing it fails
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 @needs_tensorflow
 @needs_runtime
 def test_the_folder_alone_makes_a_picture(folder, tmp_path):
-    program = [sys.executable, "-I", str(folder / "generate.py"), "a red apple", "--seed", "5", "--num-steps", "2"]
+    program = [sys.executable, "-I", "-c", BLOCKED, str(folder / "generate.py")]
+    program += ["a red apple", "--seed", "5", "--num-steps", "2"]
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 4)).astype("uint8")
     Image.fromarray(image).save(tmp_path / "start.png")
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=True, env={**os.environ})

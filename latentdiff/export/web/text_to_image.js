@@ -7,6 +7,13 @@ import { Tokenizer } from "@huggingface/tokenizers";
 const FORMAT = "latentdiff-litert";
 const FORMAT_VERSION = 1;
 export const MAX_SEED = 2 ** 31 - 1;
+const NEEDED = [
+  ...["image_size", "latent_shape", "prediction_type", "num_steps", "guidance_scale", "guidance_rescale"],
+  ...["guidance_interval", "files", "sampler/name", "sampler/spacing", "tokenizer/file", "tokenizer/num_tokens"],
+  ...["tokenizer/start_id", "tokenizer/end_id", "tokenizer/pad_id", "noise_schedule/num_train_timesteps"],
+  ...["noise_schedule/preserves_variance", "noise_schedule/signal_positions", "noise_schedule/noise_positions"],
+  ...["parts/text_encoder/file", "parts/denoiser/file", "parts/denoiser/inputs/timesteps/shape", "parts/decoder/file"],
+];
 const NUMBER = String.raw`:\s*-?[\d.]+(?:e[+-]?\d+)?\s*`;
 const WEIGHTED = new RegExp(String.raw`(?<!\\)\(.*${NUMBER}\)|${NUMBER}(?<!\\)\|`, "is"); // (red:1.3), cat:0.5 | dog:0.5
 
@@ -14,11 +21,8 @@ export class TextToImage {
   /** Loads the folder at `base`, a URL that ends in a slash; `progress(text)` hears what is going on. */
   static async load(base, progress = () => {}) {
     const made = new TextToImage();
-    made.manifest = JSON.parse(new TextDecoder().decode(await fetchBytes(new URL("manifest.json", base))));
-    const { format, version, files, parts } = made.manifest;
-    if (format !== FORMAT || version !== FORMAT_VERSION) {
-      throw new Error(`manifest.json is not ${FORMAT} version ${FORMAT_VERSION}, but ${format} version ${version}`);
-    }
+    made.manifest = await readManifest(base);
+    const { files, parts } = made.manifest;
     progress("starting LiteRT");
     await loadLiteRt(new URL("vendor/litert/", base).href, { threads: globalThis.crossOriginIsolated });
     made.parts = {};
@@ -150,8 +154,28 @@ async function fetchBytes(url) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
+async function readManifest(base) {
+  const text = new TextDecoder().decode(await fetchBytes(new URL("manifest.json", base)));
+  let manifest;
+  try {
+    manifest = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`manifest.json is damaged: ${error.message}`);
+  }
+  const { format, version } = manifest ?? {};
+  if (format !== FORMAT || version !== FORMAT_VERSION) {
+    throw new Error(`manifest.json is not ${FORMAT} version ${FORMAT_VERSION}, but ${format} version ${version}`);
+  }
+  for (const place of NEEDED) {
+    const found = place.split("/").reduce((value, key) => value?.[key], manifest);
+    if (found === undefined) throw new Error(`manifest.json is damaged: it lacks ${place}`);
+  }
+  return manifest;
+}
+
 async function checkedFile(base, name, files) {
   const content = await fetchBytes(new URL(name, base));
+  if (!files[name]) throw new Error(`manifest.json is damaged: it lacks files/${name}`);
   if (content.length !== files[name].bytes) throw new Error(`${name} is truncated or swapped`);
   if (globalThis.crypto?.subtle) {
     const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
