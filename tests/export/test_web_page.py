@@ -10,14 +10,19 @@ import shutil
 import threading
 from pathlib import Path
 
+import keras_hub
 import numpy as np
 import pytest
 from exported import tiny_export
 from harness import needs_tensorflow
 from PIL import Image
+from test_tokenizer_json import TEXTS, words
 
 from latentdiff.edge import EdgePipeline
+from latentdiff.export.litert import export_litert
+from latentdiff.export.tokenizer_json import tokenizer_json
 from latentdiff.export.web_page import VENDORED, WEB, add_web_page
+from latentdiff.metrics import psnr
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -39,6 +44,7 @@ def test_files(node_modules, tmp_path):
     page = (tmp_path / "edge" / "index.html").read_text()
     for name in ("litertjs-core.js", "litertjs-wasm-utils.js", "tokenizers.mjs"):
         assert f"./vendor/{name}" in page and name in VENDORED.values()
+    assert "LICENSE" in VENDORED.values() and "`vendor/LICENSE`" in (WEB.parent / "edge_readme.md").read_text()
     for text in (page, (tmp_path / "edge" / "text_to_image.js").read_text()):
         assert "http://" not in text and "https://" not in text
 
@@ -102,16 +108,34 @@ def click(page, **values):
     return said, np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
+NO_NETWORK = ("EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ENETUNREACH", "ENOTCACHED", "ENOTFOUND", "ETIMEDOUT")
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory):
+    """The page and its libraries: from the folder that an environment variable names, or from npm."""
+    page = tmp_path_factory.mktemp("web")
+    try:
+        add_web_page(page, os.environ.get("LATENTDIFF_NODE_MODULES"))
+    except ValueError as error:
+        if "needs npm" in str(error) or any(code in str(error) for code in NO_NETWORK):
+            pytest.skip(f"needs npm and its registry: {error}")
+        raise
+    return page
+
+
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, libraries):
     copy = shutil.copytree(tiny_export()[1], tmp_path / "edge")
-    add_web_page(copy, os.environ.get("LATENTDIFF_NODE_MODULES"))
-    return copy
+    return shutil.copytree(libraries, copy, dirs_exist_ok=True)
 
 
-@pytest.mark.slow
-@needs_tensorflow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def in_a_browser(test):
+    """Marks a test that opens one."""
+    return pytest.mark.slow(needs_tensorflow(pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")(test)))
+
+
+@in_a_browser
 def test_a_click_makes_the_picture(folder):
     asked = []
     with opened(folder) as page:
@@ -135,9 +159,41 @@ def test_a_click_makes_the_picture(folder):
     assert not [url for url in asked if not url.startswith("blob:")]
 
 
-@pytest.mark.slow
-@needs_tensorflow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@in_a_browser
+def test_eight_bits(libraries, tmp_path):
+    """The processor's arithmetic is not the browser's: where one rounds up the other may round down, by one step."""
+    pytest.importorskip("litert_quantizer")
+    folder = export_litert(tiny_export()[0], tmp_path / "edge", quantization="dynamic_int8")
+    shutil.copytree(libraries, folder, dirs_exist_ok=True)
+    floats, eights = EdgePipeline(tiny_export()[1]), EdgePipeline(folder)
+    with opened(folder) as page:
+        for prompt, seed in (("a red apple", 5), ("the small cat", 6)):
+            _, picture = click(page, prompt=prompt, seed=seed, steps=4)
+            expected, exact = (one.generate(prompt, seed=seed, num_steps=4) for one in (eights, floats))
+            assert psnr(expected[None], exact[None])[0] < 60.0  # it is another picture than that of 32 bits
+            assert psnr(expected[None], picture[None])[0] > 40.0
+
+
+@in_a_browser
+def test_the_tokens_are_the_same(folder):
+    """Also of letters with accents, of other scripts, and of pictures."""
+    tokenizer = keras_hub.tokenizers.BertTokenizer(vocabulary=words(), lowercase=True, strip_accents=True)
+    (folder / "words.json").write_text(json.dumps(tokenizer_json(tokenizer)), encoding="utf-8")
+    script = """async (texts) => {
+        const { Tokenizer } = await import("@huggingface/tokenizers");
+        const tokenizer = new Tokenizer(await (await fetch("words.json")).json(), {});
+        return texts.map((text) => tokenizer.encode(text, { add_special_tokens: false }).ids);
+    }"""
+    texts = [text for text in TEXTS if text]
+    with opened(folder) as page:
+        received = page.evaluate(script, texts)
+        _, picture = click(page, prompt="Réd größe, 日本", seed=2, steps=3)
+    assert received == [np.asarray(tokenizer(text)).tolist() for text in texts]
+    expected = EdgePipeline(folder).generate("Réd größe, 日本", seed=2, num_steps=3)
+    np.testing.assert_allclose(picture.astype(int), expected, atol=2)
+
+
+@in_a_browser
 def test_the_manifest_decides(folder):
     """Another sampler, spacing and guidance, and another reading of what the denoiser predicts."""
     path = folder / "manifest.json"
@@ -153,11 +209,33 @@ def test_the_manifest_decides(folder):
         np.testing.assert_allclose(picture.astype(int), expected, atol=2)
 
 
-@pytest.mark.slow
-@needs_tensorflow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@in_a_browser
 def test_a_spoiled_folder_says_so(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+
+    def changed(**changes):
+        return json.dumps({**manifest, **changes}).encode()
+
     content = (folder / "decoder.tflite").read_bytes()
-    (folder / "decoder.tflite").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with opened(folder) as page:
-        assert page.inner_text("#status") == "decoder.tflite is damaged or swapped"
+    files = {name: record for name, record in manifest["files"].items() if name != "tokenizer.json"}
+    spoiled = {
+        "decoder.tflite is damaged or swapped": ("decoder.tflite", content[:-1] + bytes([content[-1] ^ 1])),
+        "decoder.tflite is truncated or swapped": ("decoder.tflite", content[:-1]),
+        "/decoder.tflite can't be read: 404": ("decoder.tflite", None),
+        "/manifest.json can't be read: 404": ("manifest.json", None),
+        "manifest.json is damaged: ": ("manifest.json", b"<html>"),
+        "manifest.json is not latentdiff-litert version 1, but undefined": ("manifest.json", b"null"),
+        "version 1, but latentdiff-litert version 2": (
+            "manifest.json",
+            changed(version=2),
+        ),
+        "it lacks sampler/name": ("manifest.json", changed(sampler=None)),
+        "it lacks files/tokenizer.json": ("manifest.json", changed(files=files)),
+    }
+    for message, (name, wrong) in spoiled.items():
+        path = folder / name
+        right = path.read_bytes()
+        path.unlink() if wrong is None else path.write_bytes(wrong)
+        with opened(folder) as page:
+            assert message in page.inner_text("#status") and page.is_disabled("#make")
+        path.write_bytes(right)
