@@ -4,7 +4,9 @@
 
 DIR keeps the exported folders and converted models for the next time. Needs onnxruntime, openvino, nncf, onnx and
 tf2onnx beside the package; PYTHON are those of environments with torch and diffusers, and with what the README of an
-exported folder asks for. All sides are timed in turn, round after round; medians are quoted.
+exported folder asks for. All sides are timed in turn, round after round; medians are quoted. How far their answers are
+from those of the TensorFlow graph is measured on the calls of real pictures, other than those that OpenVINO's int8 is
+calibrated on.
 """
 
 import argparse
@@ -28,6 +30,8 @@ from latentdiff.export.litert_quantization import QUANTIZATIONS
 
 BATCH = 2
 PROMPT = "a red apple, 3d"
+CALIBRATION = ("a red apple, 3d", "police car, flat", "grinning cat, noto")
+COMPARED = ("a blue car, flat", "smiling dog, 3d", "green tree, noto")
 # Peak memory in MB, in the measured programs. What getrusage tells of a child begins at the size of its parent.
 PEAK = "(lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) / 1024)()"
 
@@ -58,44 +62,43 @@ def unet_function(text_to_image, inputs):
     return tf.function(predict, [tf.TensorSpec(value.shape, value.dtype, name) for name, value in inputs.items()])
 
 
-# === Sides: each a function of no arguments that makes one prediction ===
+# === Sides: each a function of the inputs that makes one prediction ===
 
 
-def tensorflow_side(function, inputs, threads):
+def tensorflow_side(function):
     import tensorflow as tf
 
-    values = {name: tf.constant(value) for name, value in inputs.items()}
-    return lambda: function(**values).numpy()
+    return lambda inputs: function(**{name: tf.constant(value) for name, value in inputs.items()}).numpy()
 
 
-def litert_side(folder, inputs, threads):
+def litert_side(folder, threads):
     from ai_edge_litert.interpreter import Interpreter
 
     runner = Interpreter(model_path=str(folder / "denoiser.tflite"), num_threads=threads).get_signature_runner()
-    return lambda: runner(**inputs)["prediction"]
+    return lambda inputs: runner(**inputs)["prediction"]
 
 
-def onnx_side(path, inputs, threads):
+def onnx_side(path, threads):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, inputs)[0]
+    return lambda inputs: session.run(None, inputs)[0]
 
 
-def openvino_side(path, inputs, threads):
+def openvino_side(path, threads):
     import openvino
 
     core = openvino.Core()
     hints = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(str(path), "CPU", hints)
-    return lambda: compiled(inputs)[0]
+    return lambda inputs: compiled(inputs)[0]
 
 
 class TorchSide:
-    """diffusers' U-Net of the same shape in a process of its own, see `benchmarks/torch_unet.py`."""
+    """diffusers' U-Net of the same shape in a process of its own, see `benchmarks/torch_unet.py`. It answers None."""
 
     def __init__(self, python, unet, mode, threads):
         self.mode = mode
@@ -110,7 +113,7 @@ class TorchSide:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def __call__(self):
+    def __call__(self, inputs):
         self._ask({"mode": self.mode, "batch": BATCH // 2, "steps": 1})
 
 
@@ -125,7 +128,7 @@ def onnx_file(function, path):
     return path
 
 
-def openvino_files(onnx, inputs, folder, capture):
+def openvino_files(onnx, folder, capture):
     """float32 and int8 (post-training, calibrated on the inputs of real calls)."""
     import nncf
     import openvino
@@ -140,7 +143,7 @@ def openvino_files(onnx, inputs, folder, capture):
     return paths
 
 
-def capture_calls(folder, prompts=("a red apple, 3d", "police car, flat", "grinning cat, noto"), num_steps=10):
+def capture_calls(folder, prompts, num_steps=10):
     """The inputs of the denoiser in a few pictures."""
     from latentdiff.edge import EdgePipeline
 
@@ -161,19 +164,19 @@ def capture_calls(folder, prompts=("a red apple, 3d", "police car, flat", "grinn
 # === Measuring ===
 
 
-def interleaved(sides, rounds):
+def interleaved(sides, inputs, rounds):
     """Of each side: milliseconds, a median with the least and the most, and median milliseconds of processor time.
 
     The processor time of this process counts all threads, and hardly depends on what else the computer does.
     """
     for side in sides.values():
-        side()
-        side()
+        side(inputs)
+        side(inputs)
     times = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
             start, busy = time.perf_counter(), time.process_time()
-            side()
+            side(inputs)
             times[name].append((1000.0 * (time.perf_counter() - start), 1000.0 * (time.process_time() - busy)))
     wall = {name: [one for one, _ in pairs] for name, pairs in times.items()}
     busy = {name: np.median([one for _, one in pairs]) for name, pairs in times.items()}
@@ -207,17 +210,24 @@ def part_memory(python, folder, part, threads):
     return float(done.stdout)
 
 
-def print_calls(sides, rounds):
+def error(side, calls, expected):
+    """Root mean square difference by that of what is expected: its mean over the calls; None if a side answers None."""
+    if side(calls[0]) is None:
+        return None
+    pairs = [(side(inputs), other) for inputs, other in zip(calls, expected, strict=True)]
+    return np.mean([np.sqrt(np.mean((one - other) ** 2) / np.mean(other**2)) for one, other in pairs])
+
+
+def print_calls(sides, inputs, calls, rounds):
     """The table of single calls."""
-    expected = sides["TensorFlow graph"]()
-    times = interleaved(sides, rounds)
+    expected = [sides["TensorFlow graph"](call) for call in calls]
+    times = interleaved(sides, inputs, rounds)
     print("| one guided call of the U-Net | ms, median | least | most | processor ms | off by |")
     print("|---|---|---|---|---|---|")
     for name, (median, least, most, busy) in times.items():
-        answer = sides[name]()
-        error = "" if answer is None else f"{np.sqrt(np.mean((answer - expected) ** 2) / np.mean(expected**2)):.1e}"
-        busy = "" if answer is None else f"{busy:.1f}"  # the work of another process
-        print(f"| {name} | {median:.1f} | {least:.1f} | {most:.1f} | {busy} | {error} |", flush=True)
+        off = error(sides[name], calls, expected)
+        busy, off = ("", "") if off is None else (f"{busy:.1f}", f"{off:.1e}")  # None: the work of another process
+        print(f"| {name} | {median:.1f} | {least:.1f} | {most:.1f} | {busy} | {off} |", flush=True)
 
 
 def print_folders(python, folders, threads):
@@ -259,16 +269,16 @@ def main():
     inputs = example(text_to_image)
     function = unet_function(text_to_image, inputs)
     onnx = onnx_file(function, args.work / "unet.onnx")
-    openvino, openvino_int8 = openvino_files(onnx, inputs, args.work, lambda: capture_calls(folders["none"]))
-    sides = {"TensorFlow graph": tensorflow_side(function, inputs, args.threads)}
-    sides |= {f"LiteRT {name}": litert_side(folder, inputs, args.threads) for name, folder in folders.items()}
-    sides["ONNX Runtime"] = onnx_side(onnx, inputs, args.threads)
-    sides["OpenVINO float32"] = openvino_side(openvino, inputs, args.threads)
-    sides["OpenVINO int8"] = openvino_side(openvino_int8, inputs, args.threads)
+    openvino, openvino_int8 = openvino_files(onnx, args.work, lambda: capture_calls(folders["none"], CALIBRATION))
+    sides = {"TensorFlow graph": tensorflow_side(function)}
+    sides |= {f"LiteRT {name}": litert_side(folder, args.threads) for name, folder in folders.items()}
+    sides["ONNX Runtime"] = onnx_side(onnx, args.threads)
+    sides["OpenVINO float32"] = openvino_side(openvino, args.threads)
+    sides["OpenVINO int8"] = openvino_side(openvino_int8, args.threads)
     if args.torch:
         for mode in ("eager", "frozen"):
             sides[f"PyTorch {mode}"] = TorchSide(args.torch, text_to_image.model.unet, mode, args.threads)
-    print_calls(sides, args.rounds)
+    print_calls(sides, inputs, capture_calls(folders["none"], COMPARED), args.rounds)
     print_folders(args.edge, folders, args.threads)
 
 

@@ -17,7 +17,8 @@ pytestmark = [needs_tensorflow, pytest.mark.skipif(not has_runtime, reason="need
 
 def test_sides_take_turns():
     calls = []
-    times = edge.interleaved({name: lambda name=name: calls.append(name) for name in "ab"}, rounds=3)
+    sides = {name: lambda inputs, name=name: calls.append(name + inputs) for name in "ab"}
+    times = edge.interleaved(sides, "", rounds=3)
     assert "".join(calls) == "aabb" + "ababab"
     for median, least, most, busy in times.values():
         assert 0 <= least <= median <= most and busy >= 0
@@ -26,10 +27,14 @@ def test_sides_take_turns():
 def test_litert_and_the_graph_agree():
     pipeline, folder = tiny_export()
     inputs = edge.example(pipeline)
-    graph = edge.tensorflow_side(edge.unet_function(pipeline, inputs), inputs, 2)()
-    np.testing.assert_allclose(edge.litert_side(folder, inputs, 2)(), graph, atol=1e-4)
+    graph, litert = edge.tensorflow_side(edge.unet_function(pipeline, inputs)), edge.litert_side(folder, 2)
+    np.testing.assert_allclose(litert(inputs), graph(inputs), atol=1e-4)
     calls = edge.capture_calls(folder, ["a red apple"], num_steps=3)
     assert [call["timesteps"][0] for call in calls] == [999.0, 666.0, 332.0]
+    expected = [graph(call) for call in calls]
+    assert edge.error(litert, calls, expected) < 1e-4
+    np.testing.assert_allclose(edge.error(lambda call: 1.25 * graph(call), calls, expected), 0.25, rtol=1e-5)
+    assert edge.error(lambda call: None, calls, expected) is None
 
 
 def test_report(tmp_path, capsys):
