@@ -1,10 +1,11 @@
 """How fast a SavedModel makes pictures, beside Keras' own loop and diffusers' U-Net in PyTorch.
 
-    python -m benchmarks.serving --model models/emoji-128/1 --torch-python /opt/v/peer/bin/python
+    python -m benchmarks.serving --model models/emoji-128/1 --torch-python PYTHON
 
 All sides run in turn, round after round. SavedModel and Keras make whole pictures (text encoder, loop, decoder);
-PyTorch runs its loop only, and what the SavedModel needs for its loop is shown too. Minutes on 2 cores, half of it
-compiling. Without --torch-python the three PyTorch sides are left out.
+PyTorch runs its loop only. So the SavedModel's loop is shown too: its whole time, less the median of text encoder and
+decoder, which are measured after the rounds. PYTHON is one that has torch and diffusers; without it the three PyTorch
+sides are left out. Minutes on 2 cores, half of it compiling.
 """
 
 import argparse

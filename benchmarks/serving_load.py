@@ -3,9 +3,9 @@
     python -m benchmarks.serving_load --server localhost:8500 --model emoji-128 --seconds 600 --pid PID
 
 Each client asks, waits and asks again: one to four pictures, each with its own prompt, seed, steps and guidance, and
-now and then something malformed that the server must bound. Every tenth request is always the same; its picture must
-be too, whatever the neighbours in its batch are. `--pid` is the server's process, if it is on this machine: its memory
-is watched.
+now and then something malformed that the server must bound. Every tenth request is always the same, a canary; its
+picture must be too, whatever the neighbours in its batch are. `--pid` is the server's process, if it is on this
+machine: its memory is watched.
 """
 
 import argparse
@@ -35,8 +35,14 @@ class Load:
         self.client = client
         self.until = time.monotonic() + seconds
         self.times, self.pictures, self.errors = [], 0, []
+        self.canaries = self.malformed = self.warnings = 0
         self.canary = client.generate(**CANARY)
         self.lock = threading.Lock()
+
+    def count_warning(self, *arguments):
+        """Stands in for `warnings.showwarning`."""
+        with self.lock:
+            self.warnings += 1
 
     def run(self, seed):
         """One client's requests, until the time is over."""
@@ -57,6 +63,8 @@ class Load:
             with self.lock:
                 self.times.append(time.monotonic() - start)
                 self.pictures += 1 if pictures.ndim == 3 else len(pictures)
+                self.canaries += request is CANARY
+                self.malformed += request is not CANARY and count_malformed(request)
 
 
 def make_request(draws):
@@ -74,10 +82,36 @@ def make_request(draws):
     return request
 
 
+def count_malformed(request):
+    """How many rows of a request have a value that the server must bound."""
+    rows = zip(request["num_steps"], request["guidance_scale"], strict=True)
+    return sum(steps < 1 or not 1 <= scale <= 1000 for steps, scale in rows)
+
+
+def summary(load, samples):
+    """What a `Load` has seen, and the memory of the server, as a dict.
+
+    Args:
+        load: the `Load`, after its clients are done.
+        samples: list of megabytes over time, empty where nobody watched.
+    """
+    times = sorted(load.times)
+    report = {"requests": len(times), "pictures": load.pictures, "errors": len(load.errors)}
+    report |= {"canaries": load.canaries, "malformed_rows": load.malformed, "warnings": load.warnings}
+    if times:
+        report |= {f"p{share}": round(times[int(len(times) * share / 100)], 2) for share in (50, 90, 99)}
+        report["longest"] = round(times[-1], 2)
+    report["first_errors"] = load.errors[:3]
+    if samples:
+        fifth = max(len(samples) // 5, 1)
+        report["memory_first_fifth"] = round(statistics.mean(samples[:fifth]))
+        report["memory_last_fifth"] = round(statistics.mean(samples[-fifth:]))
+        report["memory_every_tenth"] = [round(value) for value in samples[:: max(len(samples) // 10, 1)]]
+    return report
+
+
 def memory(pid):
-    """Resident megabytes of a process, None without a pid."""
-    if pid is None:
-        return None
+    """Resident megabytes of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
@@ -90,27 +124,17 @@ def main():
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--pid", type=int)
     args = parser.parse_args()
-    warnings.simplefilter("ignore")  # the server says what it bounds
     load = Load(Client(args.server, args.model, timeout=300.0), args.seconds)
+    warnings.simplefilter("always")  # the server says what it bounds
+    warnings.showwarning = load.count_warning
     threads = [threading.Thread(target=load.run, args=(seed,)) for seed in range(args.clients)]
     for thread in threads:
         thread.start()
     samples = []
     while any(thread.is_alive() for thread in threads):
-        samples.append(memory(args.pid))
+        samples += [memory(args.pid)] if args.pid else []
         time.sleep(min(5.0, args.seconds / 20))
-    times = sorted(load.times)
-    percentiles = {f"p{share}": round(times[int(len(times) * share / 100)], 2) for share in (50, 90, 99)}
-    report = {"requests": len(times), "pictures": load.pictures, "errors": len(load.errors), **percentiles}
-    report |= {"longest": round(times[-1], 2), "first_errors": load.errors[:3]}
-    if args.pid:
-        fifth = max(len(samples) // 5, 1)
-        names = ("memory_first_fifth", "memory_last_fifth")
-        report |= dict(
-            zip(names, (round(statistics.mean(part)) for part in (samples[:fifth], samples[-fifth:])), strict=True)
-        )
-        report["memory_every_tenth"] = [round(value) for value in samples[:: max(len(samples) // 10, 1)]]
-    print(json.dumps(report, indent=2))
+    print(json.dumps(summary(load, samples), indent=2))
 
 
 if __name__ == "__main__":

@@ -59,13 +59,52 @@ def test_load_counts_errors():
     service.generate = lambda **request: 1 / 0
     load.run(seed=0)
     assert load.errors and not load.times
+    report = serving_load.summary(load, [])
+    assert (report["requests"], report["pictures"], report["canaries"]) == (0, 0, 0)
+    assert report["errors"] == len(load.errors) and "p50" not in report
+    assert report["first_errors"][0] == "ZeroDivisionError: division by zero"
+
+
+def test_summary():
+    load = serving_load.Load(Service(), seconds=0)
+    load.times, load.pictures, load.canaries, load.malformed = [float(time) for time in range(100, 0, -1)], 250, 10, 4
+    for _ in range(5):
+        load.count_warning("text", UserWarning, "file", 1)
+    report = serving_load.summary(load, [100.0 + sample for sample in range(20)])
+    assert {name: report[name] for name in ("p50", "p90", "p99", "longest")} == {
+        "p50": 51.0,
+        "p90": 91.0,
+        "p99": 100.0,
+        "longest": 100.0,
+    }
+    counts = ("requests", "pictures", "errors", "canaries", "malformed_rows", "warnings")
+    assert [report[name] for name in counts] == [100, 250, 0, 10, 4, 5]
+    assert (report["memory_first_fifth"], report["memory_last_fifth"]) == (102, 118)
+    assert report["memory_every_tenth"] == list(range(100, 120, 2))
+
+
+def test_load_counts_canaries_and_malformed_rows():
+    service = Service()
+    load = serving_load.Load(service, seconds=0.1)
+    load.run(seed=0)
+    asked = service.requests[1:]
+    assert load.canaries == asked.count(serving_load.CANARY) == len(asked) // 10 > 0
+    bounded = [request for request in asked if "num_steps" in request and isinstance(request["num_steps"], list)]
+    assert load.malformed == sum(map(serving_load.count_malformed, bounded)) > 0
+
+
+@pytest.mark.parametrize("change", serving_load.ODD)
+def test_malformed_rows(change):
+    request = {"num_steps": [4, 20], "guidance_scale": [1.0, 7.5]}
+    assert serving_load.count_malformed(request) == 0
+    request[next(iter(change))][0] = next(iter(change.values()))
+    assert serving_load.count_malformed(request) == 1
 
 
 def test_memory_of_this_process():
     import os
 
     assert 10 < serving_load.memory(os.getpid()) < 100_000
-    assert serving_load.memory(None) is None
 
 
 def test_requests_are_mixed():
