@@ -23,6 +23,12 @@ def model_name(folder):
     return name
 
 
+def resource_name(name):
+    """What Kubernetes objects of a model are called: at most 50 of a-z, 0-9 and "-", a letter in front, no "-" last."""
+    words = re.sub("[^a-z0-9]+", "-", name.lower())
+    return (words if words[0].isalpha() else f"model-{words}")[:50].strip("-")
+
+
 def write_serving_files(folder):
     """Writes the files in `serving`, filled in, into BASE/serving; those that are there are kept.
 
@@ -31,18 +37,17 @@ def write_serving_files(folder):
     """
     import tensorflow as tf
 
-    target = Path(folder).parent / "serving"
-    target.mkdir(exist_ok=True)
     name = model_name(folder)
     values = {
         "name": name,
-        "resource": re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:50],  # what Kubernetes allows
+        "resource": resource_name(name),
         "tensorflow": tf.__version__,
         "max_batch": max(BATCH_SIZES),
         "allowed": "\nallowed_batch_sizes: ".join(map(str, BATCH_SIZES)),
     }
-    for template in sorted(TEMPLATES.iterdir()):
-        path = target / template.name
-        if not path.exists():
-            text = string.Template(template.read_text(encoding="utf-8")).substitute(values)
-            path.write_text(text, encoding="utf-8")
+    templates = {path.name: string.Template(path.read_text(encoding="utf-8")) for path in sorted(TEMPLATES.iterdir())}
+    target = Path(folder).parent / "serving"
+    target.mkdir(exist_ok=True)
+    for file, template in templates.items():
+        if not (target / file).exists():
+            (target / file).write_text(template.substitute(values), encoding="utf-8")

@@ -1,7 +1,9 @@
+import re
+
 import pytest
 from harness import needs_tensorflow
 
-from latentdiff.export.serving_files import BATCH_SIZES, model_name, write_serving_files
+from latentdiff.export.serving_files import BATCH_SIZES, model_name, resource_name, write_serving_files
 
 
 def fill_in(folder):
@@ -71,6 +73,32 @@ def test_kubernetes_and_compose_agree_with_the_server(tmp_path):
     assert named <= set(files)
     (scrape,) = yaml.safe_load(files["prometheus.yml"])["scrape_configs"]
     assert f'path: "{scrape["metrics_path"]}"' in files["monitoring.config"]
+
+
+@pytest.mark.parametrize(
+    "name, resource",
+    [
+        ("emoji-128", "emoji-128"),
+        ("My_model.v2.", "my-model-v2"),
+        ("128-emoji", "model-128-emoji"),
+        ("7", "model-7"),
+        ("a" * 49 + "-b", "a" * 49),
+        ("9" * 60, "model-" + "9" * 44),
+        ("a" + "_" * 60, "a"),
+    ],
+)
+def test_kubernetes_allows_the_names(tmp_path, name, resource):
+    assert resource_name(name) == resource
+    assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", resource) and len(f"{resource}-models") <= 63  # RFC 1035
+
+
+@pytest.mark.parametrize("name", ["null", "on", "1e3"])
+def test_names_that_yaml_takes_for_something_else(tmp_path, name):
+    yaml = pytest.importorskip("yaml")
+    files = fill_in(tmp_path / name)
+    deployment, service, _ = yaml.safe_load_all(files["kubernetes.yaml"])
+    assert deployment["metadata"]["name"] == service["spec"]["selector"]["app"] == resource_name(name)
+    assert yaml.safe_load(files["prometheus.yml"])["scrape_configs"][0]["job_name"] == name
 
 
 @pytest.mark.parametrize("name", ["a b", "-a", "ü", "a/../.b?"])
