@@ -31,13 +31,19 @@ class Warnings:
         self.texts = tf.strings.join([self.texts, tf.where(rows, line, "")])
 
 
-def count_rows(texts):
-    """Number of rows of a request, an int scalar; none is an error."""
+def count_rows(*inputs):
+    """Number of rows of a request, an int scalar. None, or unequal ones, fail the request, used or not."""
     import tensorflow as tf
 
-    batch = tf.shape(texts)[0]
-    with tf.control_dependencies([tf.debugging.Assert(batch > 0, ["A request must have at least one row."])]):
-        return tf.identity(batch)
+    counts = tf.stack([tf.shape(values)[0] for values in inputs])
+    checks = [
+        tf.debugging.Assert(tf.reduce_all(counts > 0), ["A request must have at least one row. Received:", counts]),
+        tf.debugging.Assert(
+            tf.reduce_all(counts == counts[0]), ["All inputs must have the same number of rows. Received:", counts]
+        ),
+    ]
+    with tf.control_dependencies(checks):
+        return tf.identity(counts[0])
 
 
 def spread(values, batch, name):

@@ -43,7 +43,7 @@ def export_saved_model(text_to_image, folder, dtype="float32", token_ids=False, 
         _write(signatures, draft, model_name(folder))
         check_structure(draft, token_ids)
         check_pictures(draft, signatures)
-    write_serving_files(folder)
+        write_serving_files(folder)  # a server takes up the version as soon as the draft gets its name
     return folder
 
 

@@ -35,19 +35,19 @@ class Signatures:
 
         size, latent_shape = (*self.text_to_image.image_size, 3), self.text_to_image.latent_shape
         specs, defaults = self._picture_inputs()
-        pictures = self._function(self._pictures, specs, defaults)  # one graph, called by two signatures
+        pictures = _graph(self._with_weights(self._pictures), specs, defaults)  # one graph, called by two signatures
 
         def png(*inputs):
             outputs = pictures(*inputs)
             return {"image_bytes": tf.io.encode_png(outputs["images"]), "warnings": outputs["warnings"]}
 
         return {
-            "serving_default": self._function(lambda *inputs: pictures(*inputs), specs, defaults),
-            "png": self._function(png, specs, defaults),
-            "encode_text": self._function(self._encode_text, specs[:1]),
-            "denoise": self._function(self._denoise, self._denoiser_inputs()),
-            "encode_image": self._function(self._encode_image, [_spec("images", "uint8", size)]),
-            "decode": self._function(self._decode, [_spec("latents", "float32", latent_shape)]),
+            "serving_default": _graph(lambda *inputs: pictures(*inputs), specs, defaults),
+            "png": _graph(png, specs, defaults),
+            "encode_text": _graph(self._with_weights(self._encode_text), specs[:1]),
+            "denoise": _graph(self._with_weights(self._denoise), self._denoiser_inputs()),
+            "encode_image": _graph(self._with_weights(self._encode_image), [_spec("images", "uint8", size)]),
+            "decode": _graph(self._with_weights(self._decode), [_spec("latents", "float32", latent_shape)]),
         }
 
     def example(self, count, num_steps):
@@ -87,25 +87,29 @@ class Signatures:
             lambda: sample(context, context_mask, guidance_scale),
             lambda: sample(context[:batch], context_mask[:batch]),  # half the work, where nobody wants guidance
         )
-        return {**self._decode(latents), "warnings": warnings.texts}
+        return {**self._decoded(latents), "warnings": warnings.texts}
 
     def _encode_text(self, texts):
-        import tensorflow as tf
-
-        warnings = bounds.Warnings(tf.shape(texts)[0])
+        warnings = bounds.Warnings(bounds.count_rows(texts))
         token_ids = self.texts.token_ids(texts, self.texts.name, warnings)
         context, context_mask = self.text_to_image.encode_text(token_ids)
         return {"context": context, "context_mask": context_mask, "warnings": warnings.texts}
 
     def _denoise(self, noisy_latents, timesteps, context, context_mask):
+        bounds.count_rows(noisy_latents, timesteps, context, context_mask)
         timesteps = bounds.bound_timesteps(timesteps, self.model.noise_schedule)
         pred_latents, pred_noise = self.text_to_image.denoiser(context, context_mask)(noisy_latents, timesteps)
         return {"pred_latents": pred_latents, "pred_noise": pred_noise}
 
     def _encode_image(self, images):
+        bounds.count_rows(images)
         return {"latents": self.model.autoencoder.encode(images)}
 
     def _decode(self, latents):
+        bounds.count_rows(latents)
+        return self._decoded(latents)
+
+    def _decoded(self, latents):
         return {"images": pixels.to_uint8(self.model.autoencoder.decode(latents))}
 
     # === Inputs ===
@@ -135,23 +139,29 @@ class Signatures:
             _spec("context_mask", "bool", (tokens,)),
         ]
 
-    def _function(self, function, specs, defaults=()):
-        """`function` as a graph that reads the stored weights."""
-        import tensorflow as tf
+    def _with_weights(self, function):
+        """`function`, which reads the stored weights."""
 
         def with_weights(*inputs):
             with self.weights.in_place():
                 return function(*inputs)
 
-        if not defaults:
-            return tf.function(with_weights, input_signature=specs, autograph=False)
-        negative, seed, steps, scale = defaults
+        return with_weights
 
-        # The defaults of the arguments become those of the signature's inputs.
-        def with_defaults(texts, negative_texts=negative, seeds=seed, num_steps=steps, guidance_scale=scale):
-            return with_weights(texts, negative_texts, seeds, num_steps, guidance_scale)
 
-        return tf.function(with_defaults, input_signature=specs, autograph=False)
+def _graph(function, specs, defaults=()):
+    """`function` as a graph; `defaults` are those of the inputs of a picture."""
+    import tensorflow as tf
+
+    if not defaults:
+        return tf.function(function, input_signature=specs, autograph=False)
+    negative, seed, steps, scale = defaults
+
+    # The defaults of the arguments become those of the signature's inputs.
+    def with_defaults(texts, negative_texts=negative, seeds=seed, num_steps=steps, guidance_scale=scale):
+        return function(texts, negative_texts, seeds, num_steps, guidance_scale)
+
+    return tf.function(with_defaults, input_signature=specs, autograph=False)
 
 
 def _spec(name, dtype, shape=()):

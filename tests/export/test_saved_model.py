@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from latentdiff import TextToImage, cli
 from latentdiff.export import saved_model
 from latentdiff.export.check_saved_model import foreign_ops
 from latentdiff.export.saved_model import export_saved_model
+from latentdiff.export.stored_weights import weights_of
 
 pytestmark = needs_tensorflow
 
@@ -89,11 +91,20 @@ def test_all_but_the_prompts_may_be_left_out(served, signatures, pipeline):
     assert gap(images, pipeline.generate(PROMPTS[:3], seed=0)) <= LEVELS
 
 
-def test_weights_are_variables_and_nothing_asks_for_xla(served):
+def test_weights_are_variables_and_nothing_asks_for_xla(served, pipeline):
+    import tensorflow as tf
+
     graph = graph_of(served)
-    nodes = [node for function in graph.graph_def.library.function for node in function.node_def]
-    largest = max(node.attr["value"].tensor.ByteSize() for node in nodes if node.op == "Const")
-    assert largest < 20_000  # the vocabulary, the schedule; no weight
+    weights = [variable.numpy() for variable in weights_of(pipeline.model)]
+    reader = tf.train.load_checkpoint(str(served / "variables" / "variables"))
+    stored = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if "VARIABLE_VALUE" in name}
+    stored = [stored[f"weights/{index}/.ATTRIBUTES/VARIABLE_VALUE"] for index in range(len(stored))]
+    assert [value.tobytes() for value in stored] == [value.tobytes() for value in weights]
+    nodes = [*graph.graph_def.node, *(node for item in graph.graph_def.library.function for node in item.node_def)]
+    constants = [tf.make_ndarray(node.attr["value"].tensor) for node in nodes if node.op == "Const"]
+    constants = {value.tobytes() for value in constants if value.dtype == np.float32}
+    telling = [value.tobytes() for value in weights if len(np.unique(value)) > 1]  # no zeros, no ones
+    assert len(telling) > 50 and not constants & set(telling)
     assert b"_XlaMustCompile" not in graph.SerializeToString() or not any(
         function.attr["_XlaMustCompile"].b for function in graph.graph_def.library.function
     )
@@ -135,13 +146,40 @@ def test_a_rows_picture_does_not_depend_on_its_neighbours(signatures):
         assert gap(together[row : row + 1], alone) <= LEVELS
 
 
-def test_no_rows(signatures):
+PARTS = {
+    "encode_text": {"prompts": ["a", "b", "c"]},
+    "denoise": {
+        "noisy_latents": np.ones((3, 4, 4, 3), "float32"),
+        "timesteps": np.array([5, 50, 500], "float32"),
+        "context": np.ones((3, 8, 12), "float32"),
+        "context_mask": np.ones((3, 8), bool),
+    },
+    "encode_image": {"images": np.zeros((3, 8, 8, 3), "uint8")},
+    "decode": {"latents": np.zeros((3, 4, 4, 3), "float32")},
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_no_rows(signatures, name):
     import tensorflow as tf
 
-    request = {name: np.asarray(values)[:0] for name, values in mixed(1).items()}
-    request |= {name: np.zeros(0, "S1") for name in ("prompts", "negative_prompts")}
+    request = PARTS.get(name) or mixed(3)
+    assert all(len(values) == 3 for values in call(signatures[name], request).values())
+    none = {key: values[:0] if isinstance(values, np.ndarray) else np.zeros(0, "S1") for key, values in request.items()}
     with pytest.raises(tf.errors.InvalidArgumentError, match="A request must have at least one row"):
-        call(signatures["serving_default"], request)
+        call(signatures[name], none)
+
+
+@pytest.mark.parametrize("name", PARTS["denoise"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_parts_with_unequal_rows(signatures, name, count):
+    """One row is not spread over the others: only a setting is. Two may fail elsewhere before they are counted."""
+    import tensorflow as tf
+
+    request = {**PARTS["denoise"], name: PARTS["denoise"][name][:count]}
+    message = "All inputs must have the same number of rows" if count == 1 else None
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        call(signatures["denoise"], request)
 
 
 def test_the_parts_make_the_same_picture(pipeline, signatures):
@@ -289,6 +327,99 @@ def test_a_failed_check_leaves_nothing(pipeline, tmp_path, monkeypatch):
     monkeypatch.setattr(saved_model, "_write", write)
     with pytest.raises(OSError, match="disk full"):
         export_saved_model(pipeline, tmp_path / "base" / "1")
+    assert not list((tmp_path / "base").iterdir())
+
+
+# === What the export finds in what it wrote ===
+
+
+def without_a_signature(graph):
+    del graph.signature_def["png"]
+
+
+def with_a_fixed_batch(graph):
+    graph.signature_def["decode"].inputs["latents"].tensor_shape.dim[0].size = 8
+
+
+def with_xla(graph):
+    graph.graph_def.library.function[0].attr["_XlaMustCompile"].b = True
+
+
+def with_a_call_by_xla(graph):
+    function = next(item for item in graph.graph_def.library.function if item.node_def)
+    function.node_def[0].attr["_XlaMustCompile"].b = True
+
+
+def with_a_foreign_op(graph):
+    function = next(item for item in graph.graph_def.library.function if item.node_def)
+    function.node_def[0].op = "WordpieceTokenizeWithOffsets"
+
+
+def unspoilt(graph):
+    pass
+
+
+@pytest.fixture
+def export_of_spoilt(pipeline, served_ids, tmp_path, monkeypatch):
+    """Function that exports to BASE/1, where what is written is that of `served_ids`, with its graph spoilt."""
+
+    def export(spoil):
+        def write(signatures, folder, name):
+            from tensorflow.core.protobuf import saved_model_pb2
+
+            shutil.copytree(served_ids, folder, dirs_exist_ok=True)
+            saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+            spoil(saved.meta_graphs[0])
+            (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
+
+        monkeypatch.setattr(saved_model, "_write", write)
+        return export_saved_model(pipeline, tmp_path / "base" / "1", token_ids=True, max_steps=20)
+
+    return export
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (without_a_signature, "must have signatures .*'png'.*Received: .'decode', 'denoise'"),
+        (with_a_fixed_batch, "latents of signature decode must have any batch in front"),
+        (with_xla, "TF Serving runs without XLA, which these functions ask for: .'__inference_"),
+        (with_a_call_by_xla, "TF Serving runs without XLA"),
+        (with_a_foreign_op, "TensorFlow's own operators. Received: .'WordpieceTokenizeWithOffsets'"),
+    ],
+)
+def test_a_spoilt_graph_is_found_and_leaves_nothing(export_of_spoilt, tmp_path, spoil, message):
+    with pytest.raises(ValueError, match=message):
+        export_of_spoilt(spoil)
+    assert not list((tmp_path / "base").iterdir())
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_other_pictures_than_keras_makes_are_found(export_of_spoilt, pipeline, tmp_path, monkeypatch, levels):
+    """Where the file and Keras agree but for rounding, 1 level more is let pass, 3 are not."""
+    make = pipeline.generate
+
+    def generate(*args, **kwargs):
+        pictures = make(*args, **kwargs)
+        return np.where(pictures < 128, pictures + levels, pictures - levels).astype("uint8")
+
+    monkeypatch.setattr(pipeline, "generate", generate)
+    if levels == 1:
+        assert export_of_spoilt(unspoilt) == tmp_path / "base" / "1"
+        assert {path.name for path in (tmp_path / "base").iterdir()} == {"1", "serving"}
+        return
+    with pytest.raises(ValueError, match="pictures are [34] of 255 levels away from Keras', 2 are allowed"):
+        export_of_spoilt(unspoilt)
+    assert not list((tmp_path / "base").iterdir())
+
+
+def test_a_version_is_not_there_before_its_serving_files(export_of_spoilt, tmp_path, monkeypatch):
+    def write_serving_files(folder):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(saved_model, "write_serving_files", write_serving_files)
+    with pytest.raises(OSError, match="disk full"):
+        export_of_spoilt(unspoilt)
     assert not list((tmp_path / "base").iterdir())
 
 
