@@ -79,7 +79,7 @@ class Client:
         num_images=1,
         batch_size=8,
     ):
-        """Pictures of what the prompts say; arguments and result are those of `TextToImage.generate`.
+        """Pictures of what the prompts say; arguments and result are as those of `TextToImage.generate`.
 
         Prompts have no weights and are no mixtures: a server knows neither.
 

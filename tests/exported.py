@@ -11,8 +11,6 @@ from harness import tiny_text_to_image
 
 from latentdiff.export.litert import export_litert
 
-PROMPTS = ["a red apple", "the small cat", ""]
-
 
 @functools.cache
 def tiny_export():
