@@ -1,8 +1,9 @@
 // Loads a SavedModel as TF Serving does and runs one signature: the C library of the TensorFlow wheel, no Python.
 //
-// session_host FOLDER SIGNATURE LIBRARIES < request > answer
+// session_host FOLDER SIGNATURE LIBRARIES < requests > answers
 //   LIBRARIES: shared libraries with further kernels, separated by ':', or '-' for none.
-//   request, answer: tensors, one after another, see read_tensor and write_tensor.
+//   requests, answers: tensors, one after another, see read_tensor and write_tensor; an empty line after each request
+//   and after each answer.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -152,24 +153,27 @@ int main(int argc, char** argv) {
   if (!signatures.count(argv[2])) fail(std::string("no signature ") + argv[2], 4);
   auto input_infos = entries(signatures[argv[2]], 1), output_infos = entries(signatures[argv[2]], 2);
 
-  std::vector<TF_Output> inputs, outputs;
-  std::vector<TF_Tensor*> values;
-  std::string name;
-  for (TF_Tensor* tensor; read_tensor(std::cin, &name, &tensor);) {
-    if (!input_infos.count(name)) fail("no input " + name, 4);
-    inputs.push_back(place(graph, input_infos[name]));
-    values.push_back(tensor);
-  }
   std::vector<std::string> names;
+  std::vector<TF_Output> outputs;
   for (auto& entry : output_infos) {
     names.push_back(entry.first);
     outputs.push_back(place(graph, entry.second));
   }
-  std::vector<TF_Tensor*> answers(outputs.size());
-  TF_SessionRun(session, nullptr, inputs.data(), values.data(), inputs.size(), outputs.data(), answers.data(),
-                outputs.size(), nullptr, 0, nullptr, status);
-  check(status);
-  for (size_t index = 0; index < names.size(); ++index) write_tensor(std::cout, names[index], answers[index]);
-  std::cout.flush();
+  while (std::cin.peek() != EOF) {
+    std::vector<TF_Output> inputs;
+    std::vector<TF_Tensor*> values;
+    std::string name;
+    for (TF_Tensor* tensor; read_tensor(std::cin, &name, &tensor);) {
+      if (!input_infos.count(name)) fail("no input " + name, 4);
+      inputs.push_back(place(graph, input_infos[name]));
+      values.push_back(tensor);
+    }
+    std::vector<TF_Tensor*> answers(outputs.size());
+    TF_SessionRun(session, nullptr, inputs.data(), values.data(), inputs.size(), outputs.data(), answers.data(),
+                  outputs.size(), nullptr, 0, nullptr, status);
+    check(status);
+    for (size_t index = 0; index < names.size(); ++index) write_tensor(std::cout, names[index], answers[index]);
+    std::cout << '\n' << std::flush;
+  }
   std::_Exit(0);
 }

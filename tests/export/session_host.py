@@ -36,14 +36,21 @@ def text_kernels():
     return sorted(str(path) for path in (Path(tensorflow_text.__file__).parent / "python" / "ops").glob("*.so"))
 
 
-def run(program, folder, signature, request, libraries=()):
-    """Outputs by name; raises RuntimeError with what the program says when it fails."""
+def run(program, folder, signature, *requests, libraries=()):
+    """The answer to each request in turn, outputs by name; for one request, its answer.
+
+    Raises:
+        RuntimeError: the program failed; with what it says.
+    """
     arguments = [str(program), str(folder), signature, ":".join(libraries) or "-"]
-    stream = b"".join(_encode(name, values) for name, values in request.items())
+    tensors = [[_encode(name, values) for name, values in request.items()] for request in requests]
+    stream = b"".join(b"".join([*of_request, b"\n"]) for of_request in tensors)
     done = subprocess.run(arguments, input=stream, capture_output=True, timeout=300)
     if done.returncode:
         raise RuntimeError(f"exit {done.returncode}: {done.stderr.decode()[-600:]}")
-    return dict(_decode(io.BytesIO(done.stdout)))
+    answers = io.BytesIO(done.stdout)
+    decoded = [dict(_decode(answers)) for _ in requests]
+    return decoded[0] if len(requests) == 1 else decoded
 
 
 def _encode(name, values):

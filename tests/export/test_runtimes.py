@@ -13,6 +13,7 @@ from PIL import Image
 from serving_requests import LEVELS, expected, mixed, with_token_ids
 
 pytestmark = needs_tensorflow
+COUNTS = (1, 3, 8)
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +29,44 @@ def host(tmp_path_factory):
 
 
 def test_host_makes_pictures_of_prompts(host, served, pipeline):
-    answer = host(served, "serving_default", mixed(8), libraries=session_host.text_kernels())
-    assert gap(answer["images"], expected(pipeline, mixed(8))) <= LEVELS
-    assert list(answer["warnings"]) == [b""] * 8
+    requests = [mixed(count) for count in COUNTS]
+    answers = host(served, "serving_default", *requests, libraries=session_host.text_kernels())
+    for request, answer in zip(requests, answers, strict=True):
+        assert gap(answer["images"], expected(pipeline, request)) <= LEVELS
+        assert list(answer["warnings"]) == [b""] * len(request["prompts"])
 
 
 def test_host_makes_png_files(host, served, pipeline):
-    answer = host(served, "png", mixed(3), libraries=session_host.text_kernels())
-    pictures = [np.asarray(Image.open(io.BytesIO(content))) for content in answer["image_bytes"]]
-    assert gap(pictures, expected(pipeline, mixed(3))) <= LEVELS
+    requests = [mixed(count) for count in COUNTS]
+    answers = host(served, "png", *requests, libraries=session_host.text_kernels())
+    for request, answer in zip(requests, answers, strict=True):
+        assert gap(decoded(answer["image_bytes"]), expected(pipeline, request)) <= LEVELS
 
 
 def test_host_needs_no_tf_text_for_token_ids(host, served_ids, pipeline):
-    answer = host(served_ids, "serving_default", with_token_ids(pipeline, mixed(3)))
-    assert gap(answer["images"], expected(pipeline, mixed(3))) <= LEVELS
+    requests = [mixed(count) for count in COUNTS]
+    answers = host(served_ids, "serving_default", *(with_token_ids(pipeline, request) for request in requests))
+    for request, answer in zip(requests, answers, strict=True):
+        assert gap(answer["images"], expected(pipeline, request)) <= LEVELS
+
+
+def decoded(contents):
+    return [np.asarray(Image.open(io.BytesIO(content))) for content in contents]
+
+
+def test_host_bounds_malformed_values_in_their_rows(host, served, pipeline):
+    """Row 0 and the last two are as they should be, and get their pictures."""
+    request, near = mixed(8), mixed(8)
+    request["guidance_scale"][1], near["guidance_scale"][1] = np.nan, 2.0
+    request["num_steps"][2], near["num_steps"][2] = 0, 1
+    request["num_steps"][3], near["num_steps"][3] = 10_000, 20
+    texts = [*request["prompts"]]
+    texts[4], near["prompts"][4] = "a" * 100_000, "a" * 10_000
+    texts[5], near["prompts"][5] = b"red \xff\xfe cat", "red \ufffd\ufffd cat"
+    request["prompts"] = np.array(texts, object)
+    answer = host(served, "serving_default", request, libraries=session_host.text_kernels())
+    assert gap(answer["images"], expected(pipeline, near)) <= LEVELS
+    assert [bool(text) for text in answer["warnings"]] == [False, *[True] * 5, False, False]
 
 
 def test_host_fills_in_what_is_left_out(host, served_ids, pipeline):
@@ -79,22 +104,28 @@ import pickle, sys
 
 for name in ("keras", "keras_hub", "keras_nlp", "tf_keras", "latentdiff"):
     sys.modules[name] = None  # importing it fails
-folder, kernels, request = pickle.load(sys.stdin.buffer)
+folder, kernels, jobs = pickle.load(sys.stdin.buffer)
 import tensorflow as tf
 for path in kernels:
     tf.load_op_library(path)
 loaded = tf.saved_model.load(folder)
-tensors = {name: tf.constant(values) for name, values in request.items()}
-answer = {name: value.numpy() for name, value in loaded.signatures["serving_default"](**tensors).items()}
-sys.stdout.buffer.write(pickle.dumps(answer))
+answers = []
+for signature, request in jobs:
+    tensors = {name: tf.constant(values) for name, values in request.items()}
+    answers.append({name: value.numpy() for name, value in loaded.signatures[signature](**tensors).items()})
+sys.stdout.buffer.write(pickle.dumps(answers))
 """
 
 
 @pytest.mark.parametrize("with_text", [True, False])
 def test_a_process_without_keras(with_text, served, served_ids, pipeline, tmp_path):
-    request = mixed(3) if with_text else with_token_ids(pipeline, mixed(3))
+    jobs = [(signature, count) for signature in ("serving_default", "png") for count in COUNTS]
+    requests = {count: mixed(count) if with_text else with_token_ids(pipeline, mixed(count)) for count in COUNTS}
     kernels = session_host.text_kernels() if with_text else []  # the package tensorflow_text needs Keras, they don't
-    job = pickle.dumps((str(served if with_text else served_ids), kernels, request))
+    folder = str(served if with_text else served_ids)
+    job = pickle.dumps((folder, kernels, [(signature, requests[count]) for signature, count in jobs]))
     done = subprocess.run([sys.executable, "-c", BLOCKED], input=job, capture_output=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
-    assert gap(pickle.loads(done.stdout)["images"], expected(pipeline, mixed(3))) <= LEVELS
+    for (signature, count), answer in zip(jobs, pickle.loads(done.stdout), strict=True):
+        pictures = answer["images"] if signature == "serving_default" else decoded(answer["image_bytes"])
+        assert gap(pictures, expected(pipeline, mixed(count))) <= LEVELS

@@ -44,7 +44,7 @@ def test_prompts_without_python(pipeline, right, program, tmp_path):
     folder = export_saved_model(pipeline, tmp_path / "emoji-128" / "1")
     for count in (1, 3, 8):
         request = {name: np.asarray(values)[:count] for name, values in REQUEST.items()}
-        answer = session_host.run(program, folder, "png", request, session_host.text_kernels())
+        answer = session_host.run(program, folder, "png", request, libraries=session_host.text_kernels())
         pictures = [np.asarray(Image.open(io.BytesIO(content))) for content in answer["image_bytes"]]
         assert gap(pictures, right[:count]) <= LEVELS
 
