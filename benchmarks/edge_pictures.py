@@ -20,6 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.scoring import FEATURE_WEIGHTS, LPIPS_WEIGHTS
 from latentdiff.edge import EdgePipeline
 from latentdiff.images import image_grid, save_png
 from latentdiff.losses import LPIPS
@@ -72,9 +73,9 @@ def main():
     args = parser.parse_args()
     size = json.loads((args.folders[0] / "manifest.json").read_text())["image_size"][0]
     data = load_pictures(args.data, size, split="validation")
-    features = FeatureCache(args.metrics / "efficientnet_lite0_f16.npz")
+    features = FeatureCache(args.metrics / FEATURE_WEIGHTS)
     real = features(data.images)
-    lpips = LPIPS(args.metrics / "lpips_alexnet_f16.npz")
+    lpips = LPIPS(args.metrics / LPIPS_WEIGHTS)
     captions = data.captions[: args.num_prompts]
     paraphrases = [entry["prompt"] for entry in json.loads(PARAPHRASES.read_text())[: args.num_prompts]]
     for name, prompts in (("validation captions", captions), ("paraphrases", paraphrases)):

@@ -24,18 +24,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import scoring
 from benchmarks.asked import asked_of_pictures, sample_rows
+from benchmarks.scoring import DIVERSITY, FEATURE_WEIGHTS, LPIPS_WEIGHTS
 from latentdiff import TextToImage, noise
 from latentdiff.compilation import compile_function
 from latentdiff.explain.lesson import PROMPTS
 from latentdiff.images import image_grid, to_uint8
 from latentdiff.losses import LPIPS
-from latentdiff.metrics import diversity
 from latentdiff.metrics.feature_cache import FeatureCache
 from training.data import load_pictures
 from training.elders import CODE_DIM, caption_features
 
-FEATURE_WEIGHTS, LPIPS_WEIGHTS = "efficientnet_lite0_f16.npz", "lpips_alexnet_f16.npz"
-DIVERSITY = (25, 4)  # prompts, seeds of each
 SHEET_SEED = 7
 
 
@@ -105,11 +103,10 @@ class Bench:
         seconds = (time.perf_counter() - start) / len(prompts)
         features = self.features(images)
         truth = scoring.retrieval_scores(features, self.asked, self.gallery)
-        few, seeds = DIVERSITY
-        few = min(few, len(prompts))
-        repeated = [prompt for prompt in prompts[:few] for _ in range(seeds)]
-        groups = make(repeated, list(range(seeds)) * few).reshape(few, seeds, *images.shape[1:])
-        spread = float(np.mean([diversity(self.lpips, group) for group in groups]))
+        num_prompts, num_seeds = min(DIVERSITY[0], len(prompts)), DIVERSITY[1]
+        repeated = [prompt for prompt in prompts[:num_prompts] for _ in range(num_seeds)]
+        drawn = make(repeated, list(range(num_seeds)) * num_prompts)
+        spread = float(np.mean(scoring.diversities(drawn, num_seeds, self.lpips)))
         measures = {"calls": make.calls, "seconds": seconds, "diversity": spread, "emoji_at_5": truth["emoji_at_5"]}
         return {**self.set_scores(features), **measures}
 

@@ -17,16 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import asked as asks
 from benchmarks import references, scoring
 from benchmarks.report import Report
+from benchmarks.scoring import DIVERSITY, FEATURE_WEIGHTS, LPIPS_WEIGHTS
 from latentdiff.images import to_float, to_uint8
 from latentdiff.losses import LPIPS
-from latentdiff.metrics import diversity, paired_distances
+from latentdiff.metrics import paired_distances
 from latentdiff.metrics.feature_cache import FeatureCache
 from training.data import load_pictures
 
-FEATURE_WEIGHTS = "efficientnet_lite0_f16.npz"
-LPIPS_WEIGHTS = "lpips_alexnet_f16.npz"
 NUM_TRAIN_PROMPTS = 1000
-DIVERSITY = (25, 4)  # prompts, seeds of each
 SHEET = 50  # pictures of a split on its contact sheet
 
 
@@ -159,8 +157,7 @@ def measure_diversity(bench):
         kinds["generated"] = bench.generate(prompts, seeds=list(range(num_seeds)) * len(rows))
         bench.report.sheet("diversity", kinds["generated"], columns=2 * num_seeds)
     for kind, pictures in kinds.items():
-        groups = pictures.reshape(len(rows), num_seeds, *pictures.shape[1:])
-        values = [diversity(bench.lpips, group) for group in groups]
+        values = scoring.diversities(pictures, num_seeds, bench.lpips)
         row = {"diversity": float(np.mean(values)), "diversity_lowest": float(np.min(values))}
         bench.report.add("diversity", pictures=kind, number=len(rows), seeds=num_seeds, **row)
         print("diversity", kind, row, flush=True)

@@ -20,12 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import scoring
 from benchmarks.asked import sample_rows
 from benchmarks.convergence_report import write_report
+from benchmarks.scoring import FEATURE_WEIGHTS
 from latentdiff import NoiseSchedule, TextToImage, samplers
 from latentdiff.metrics.feature_cache import FeatureCache
 from latentdiff.preset_folder import preset_folder
 from training.data import load_pictures
 
-FEATURE_WEIGHTS = "efficientnet_lite0_f16.npz"
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 100)
 
 

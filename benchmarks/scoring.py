@@ -4,8 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from latentdiff.metrics import KID, FrechetDistance, memorisation, nearest_neighbours, psnr, recall_at_k
+from latentdiff.metrics import KID, FrechetDistance, diversity, memorisation, nearest_neighbours, psnr, recall_at_k
 
+# Files in the folder of measuring networks.
+FEATURE_WEIGHTS = "efficientnet_lite0_f16.npz"
+LPIPS_WEIGHTS = "lpips_alexnet_f16.npz"
+DIVERSITY = (25, 4)  # prompts, seeds of each
 # Share of real validation pictures that come nearer to another emoji's training picture than the copy threshold.
 COPY_QUANTILE = 0.02
 
@@ -111,6 +115,12 @@ def nearest_answers(features, asked, gallery, labels):
         }
         for prompt, ids, style, row in zip(asked.prompts, asked.ids, asked.styles, rows, strict=True)
     ]
+
+
+def diversities(pictures, num_seeds, distance):
+    """The diversity of each prompt's `num_seeds` pictures, which follow one another: list of floats."""
+    groups = pictures.reshape(-1, num_seeds, *pictures.shape[1:])
+    return [diversity(distance, group) for group in groups]
 
 
 def reconstruction_scores(images, reconstructions, distances):
