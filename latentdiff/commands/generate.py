@@ -21,22 +21,23 @@ def run(args):
     with opened_preset(args.preset) as (opened, bar):
         pipeline = editing.open(opened)
         records = _records(pipeline, requests, args, editing)
+        steps = _count_steps(pipeline, records, editing)
         output.prepare()
         bar.tell_seed(drawn)
         try:
-            _make(pipeline, records, args, editing, bar, output)
+            _make(pipeline, records, steps, args, editing, bar, output)
         finally:
             bar.tell(output.save_grid())
 
 
-def _make(pipeline, records, args, editing, bar, output):
-    """Makes and writes the pictures of these records."""
-    batches = [records[start : start + BATCH_SIZE] for start in range(0, len(records), BATCH_SIZE)]
-    steps = [editing.count_steps(pipeline, arguments(batch)) for batch in batches]
-    bar.start(sum(max(of_batch) for of_batch in steps))
-    for index, batch in enumerate(batches):
-        wanted = args.trajectory and index == 0
-        frames = _Trajectory(pipeline, batch[0], steps[0][0], editing.arrays.get("images")) if wanted else None
+def _make(pipeline, records, steps, args, editing, bar, output):
+    """Makes and writes the pictures of these records, which take so many steps each."""
+    starts = range(0, len(records), BATCH_SIZE)
+    bar.start(sum(max(steps[start : start + BATCH_SIZE]) for start in starts))
+    for start in starts:
+        batch = records[start : start + BATCH_SIZE]
+        wanted = args.trajectory and start == 0
+        frames = _Trajectory(pipeline, batch[0], steps[0], editing.arrays.get("images")) if wanted else None
         pictures = _generate(pipeline, batch, args, editing, bar, frames)
         for picture, record in zip(pictures, batch, strict=True):
             bar.tell(output.add(picture, record))
@@ -65,11 +66,15 @@ def _records(pipeline, requests, args, editing):
             record[name] = getattr(pipeline, name) if record[name] is None else record[name]
         record |= {name: value for name, value in _guidance(pipeline, args).items() if value} | editing.settings
         records.append(record)
+    return records
+
+
+def _count_steps(pipeline, records, editing):
+    """The steps that each picture takes; finds out on the way whether the settings are right."""
     try:
-        editing.count_steps(pipeline, arguments(records))
+        return editing.count_steps(pipeline, arguments(records))
     except ValueError as error:
         raise UsageError(error) from error
-    return records
 
 
 def _guidance(pipeline, args):
