@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import keras
-import keras_hub
 
 from latentdiff import TextEncoder
 from training.configs import load_config
@@ -46,6 +45,8 @@ def parse(description, **options):
 
 def load_text_encoder(preset, config):
     """The text encoder of a KerasHub preset, a folder or a name, for the token length and dtype of a config."""
+    import keras_hub  # slow, and not every script needs it
+
     backbone = keras_hub.models.Backbone.from_preset(preset, dtype=config.dtype)
     return TextEncoder(backbone, keras_hub.models.Tokenizer.from_preset(preset), config.sequence_length)
 

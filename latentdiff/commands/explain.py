@@ -17,9 +17,9 @@ figures:
 Each is a PNG file (trajectory: a GIF file too) with a JSON file of the numbers behind it. Together they cost as
 much as some 500 pictures of 12 steps; most of it is for steps and guidance, which --count makes cheaper.
 
---data is a folder of pictures, with a caption in a .txt file beside each; or picture files; or parquet shards with the
-columns image and caption, and label and split if they are there. Rows whose split is "train" count as seen by the
-model, all others as held out. Without --data the model's own pictures stand in for real ones.
+--data is a folder of pictures, with a caption in a .txt file beside each or all in a metadata.jsonl; or picture files;
+or parquet shards with the columns image and caption, and label and split if they are there. Rows whose split is "train"
+count as seen by the model, all others as held out. Without --data the model's own pictures stand in for real ones.
 --metrics is a .keras or .npz file of a network that gives features of pictures (see metrics.load_feature_model), or a
 folder with {weights}. KID, truth and nearest pictures need both.
 
