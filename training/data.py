@@ -91,22 +91,6 @@ def load_pictures(source, image_size, split=None, skip_corrupt=False, limit=None
     return _decode_rows(rows, int(image_size), skip_corrupt)
 
 
-def with_mirrored(pictures):
-    """`Pictures` followed by their mirror images, whose records say `mirrored`; `spoken` puts that into captions.
-
-    A model that is told which pictures are mirrored learns from twice as many, and never mixes up left and right by
-    itself (the idea of Karras et al., arXiv:2206.00364, appendix F.2).
-    """
-    records = [{**record, "mirrored": True} for record in pictures.records]
-    images = np.concatenate([pictures.images, pictures.images[:, :, ::-1]])
-    return Pictures(images, pictures.captions * 2, pictures.records + records)
-
-
-def spoken(caption, record):
-    """The caption of a picture, which also says so if it is a mirror image."""
-    return f"{caption}, mirrored" if record.get("mirrored") else caption
-
-
 def _decode_rows(rows, image_size, skip_corrupt):
     def decode(row):
         try:

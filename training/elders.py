@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from latentdiff.layers import Downsample, ResnetBlock, Upsample
-from training.data import Batches, spoken
+from training.data import Batches
 from training.latent_cache import load_latents
 from training.training_run import TimeLimit, callbacks, load_text_encoder, optimizer, parse
 
@@ -80,8 +80,8 @@ def train(description, name, make_model, learning_rate=None, beta_1=0.9):
     if not args.text_encoder:
         raise SystemExit("Pass --text-encoder.")
     autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile=False)
-    latents, captions, records = load_latents(args.output, config.split or "train", autoencoder)
-    captions = [spoken(caption, record) for caption, record in zip(captions, records, strict=True)]
+    latents, records = load_latents(args.output, config.split or "train", autoencoder)
+    latents, captions = latents[:, 0], [record["caption"] for record, *_ in records]  # the pictures as they are
     features = caption_features(load_text_encoder(args.text_encoder, config), captions)
     arrays = {"latents": np.asarray(latents), "features": features}
     batches = Batches(arrays, min(config.batch_size, len(latents)), seed=config.seed, passes=config.passes)

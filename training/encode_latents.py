@@ -1,17 +1,19 @@
-"""Between the stages: encodes the pictures once, so that stage two trains on latents alone.
+"""Between the stages: encodes the pictures and their variations once, so that stage two trains on latents alone.
 
 python -m training.encode_latents --config emoji_128 --data DATA --output runs/emoji
 """
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 
 from latentdiff.compilation import compile_function
-from training.data import load_pictures, with_mirrored
+from training.data import load_pictures
 from training.latent_cache import cache_key
 from training.training_run import QUICK_LIMIT, parse
+from training.variations import vary
 
 BATCH_SIZE = 64
 
@@ -19,16 +21,28 @@ args, config = parse(__doc__, data="pictures: a folder, parquet shards or tfds:N
 keras.config.set_dtype_policy("float32")  # once for all epochs, so exactly
 autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile=False)
 encode = compile_function(autoencoder.encode, autoencoder)
+
+
+def encode_all(pictures, variations):
+    """Latents (n, 1 + variations, h, w, channels), and the records of each picture and its variations."""
+    variations_of = vary(pictures, variations, config.seed)
+    latents, records = [], []
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(pictures), BATCH_SIZE):
+            rows = range(start, min(start + BATCH_SIZE, len(pictures)))
+            images, batch_records = zip(*pool.map(variations_of, rows), strict=True)
+            images = np.pad(images, ((0, BATCH_SIZE - len(rows)),) + ((0, 0),) * 4)  # (64, k, size, size, 3)
+            parts = [keras.ops.convert_to_numpy(encode(images[:, k])) for k in range(images.shape[1])]
+            latents.append(np.stack(parts, axis=1)[: len(rows)])
+            records.extend(batch_records)
+    return np.concatenate(latents), records
+
+
 for split in filter(None, (config.split or "train", config.validation_split)):
-    pictures = load_pictures(
-        args.data, config.image_size, split if config.split else None, limit=QUICK_LIMIT if args.quick else None
-    )
-    if config.mirrored and split != config.validation_split:
-        pictures = with_mirrored(pictures)
-    padded = np.pad(pictures.images, ((0, -len(pictures) % BATCH_SIZE), (0, 0), (0, 0), (0, 0)))
-    batches = np.split(padded, len(padded) // BATCH_SIZE)
-    latents = np.concatenate([keras.ops.convert_to_numpy(encode(images)) for images in batches])[: len(pictures)]
+    limit = QUICK_LIMIT if args.quick else None
+    pictures = load_pictures(args.data, config.image_size, split if config.split else None, limit=limit)
+    latents, records = encode_all(pictures, () if split == config.validation_split else config.variations)
     np.save(args.output / f"latents_{split}.npy", latents)
-    rows = {"captions": pictures.captions, "records": pictures.records, "key": cache_key(autoencoder, latents)}
+    rows = {"records": records, "key": cache_key(autoencoder, latents)}
     (args.output / f"latents_{split}.json").write_text(json.dumps(rows, default=str))
     print(f"{split}: latents {latents.shape}, mean {latents.mean():.3f}, std {latents.std():.3f}")

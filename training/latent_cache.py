@@ -8,17 +8,17 @@ import numpy as np
 
 def cache_key(autoencoder, latents):
     """A checksum of what cached latents depend on: the weights of the encoder, the shape and dtype of the latents."""
-    checksum = hashlib.sha256(f"{latents.shape[1:]} {latents.dtype}".encode())
+    checksum = hashlib.sha256(f"{latents.shape[2:]} {latents.dtype}".encode())
     for variable in (*autoencoder.encoder.variables, autoencoder.latent_mean, autoencoder.latent_std):
         checksum.update(np.ascontiguousarray(np.asarray(variable.value)))
     return checksum.hexdigest()
 
 
 def load_latents(folder, split, autoencoder):
-    """Cached latents of a split.
+    """Cached latents of a split, of each picture and k - 1 variations of it.
 
     Returns:
-        latents float32 (n, h, w, channels), captions list of str, records list of dict.
+        latents float32 (n, k, h, w, channels), memory-mapped, and records, n lists of k dicts, with their `caption`.
 
     Raises:
         ValueError: there are none, or another autoencoder made them.
@@ -30,4 +30,4 @@ def load_latents(folder, split, autoencoder):
     rows = json.loads(path.with_suffix(".json").read_text())
     if rows["key"] != cache_key(autoencoder, latents):
         raise ValueError(f"{path} was made by another autoencoder: run training.encode_latents again.")
-    return latents, rows["captions"], rows["records"]
+    return latents, rows["records"]

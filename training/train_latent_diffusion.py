@@ -8,7 +8,7 @@ import numpy as np
 
 from latentdiff import LatentDiffusion, NoiseSchedule, TextToImage, UNet
 from latentdiff.callbacks import Preview
-from training.data import Batches, spoken
+from training.data import Batches
 from training.latent_cache import load_latents
 from training.training_run import callbacks, load_text_encoder, optimizer, parse
 
@@ -20,11 +20,11 @@ args, config = parse(
 if not (args.text_encoder or args.init):
     raise SystemExit("Pass --text-encoder, or --init with a preset.")
 autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile=False)
-latents, captions, records = load_latents(args.output, config.split or "train", autoencoder)
+latents, records = load_latents(args.output, config.split or "train", autoencoder)
 
 start = TextToImage.from_preset(args.init).model if args.init else None
 text_encoder = load_text_encoder(args.text_encoder, config) if args.text_encoder else start.text_encoder
-unet = UNet(latents.shape[1:], text_encoder.context_dim, text_encoder.sequence_length, **config.unet)
+unet = UNet(latents.shape[2:], text_encoder.context_dim, text_encoder.sequence_length, **config.unet)
 if start:
     unet.set_weights(start.unet.get_weights())
 model = LatentDiffusion(
@@ -40,35 +40,35 @@ model = LatentDiffusion(
 print(f"U-Net: {unet.count_params():,} parameters")
 
 
-def tokenized(captions, records):
-    """Token ids (n, variants, tokens) of all ways to ask for each picture."""
-    rng = np.random.default_rng(config.seed)
-    flat = [
-        spoken(text, record)
-        for record, caption in zip(records, captions, strict=True)
-        for text in config.captions(record, caption, rng)
-    ]
-    return text_encoder.tokenize(flat).reshape(len(records), -1, text_encoder.sequence_length)
+rng = np.random.default_rng(config.seed)
+asked = [[config.captions(record, rng) for record in varied] for varied in records]  # (n, k, ways)
+texts, places = np.unique(asked, return_inverse=True)
+places = places.reshape(np.shape(asked))
+token_ids = text_encoder.tokenize(texts)
+latents = np.asarray(latents)
 
 
-def pick_caption(batch, rng):
-    """Takes one of the ways to ask for each picture."""
-    token_ids = batch["token_ids"]
-    choice = rng.integers(token_ids.shape[1], size=len(token_ids))
-    return {**batch, "token_ids": token_ids[np.arange(len(token_ids)), choice]}
+def draw(batch, rng):
+    """A picture or one of its variations for each row, and one of the ways to ask for it."""
+    rows, (_, variations, ways) = batch["rows"], places.shape
+    variation = rng.integers(min(1, variations - 1), variations, size=len(rows))
+    variation[rng.random(len(rows)) < config.plain_share] = 0
+    place = places[rows, variation, rng.integers(ways, size=len(rows))]
+    return {"latents": latents[rows, variation], "token_ids": token_ids[place]}
 
 
 batches = Batches(
-    {"latents": np.asarray(latents), "token_ids": tokenized(captions, records)},
+    {"rows": np.arange(len(latents))},
     min(config.batch_size, len(latents)),
     seed=config.seed,
     passes=config.passes,
-    transform=pick_caption,
+    transform=draw,
 )
 validation_data = None
 if config.validation_split:
-    held_out, captions, records = load_latents(args.output, config.validation_split, autoencoder)
-    arrays = {"latents": np.asarray(held_out), "token_ids": text_encoder.tokenize(captions)}
+    held_out, records = load_latents(args.output, config.validation_split, autoencoder)
+    captions = [record["caption"] for record, *_ in records]
+    arrays = {"latents": np.asarray(held_out)[:, 0], "token_ids": text_encoder.tokenize(captions)}
     validation_data = Batches(arrays, min(200, len(held_out)), shuffle=False)
 epochs = args.epochs or config.epochs
 print(f"{len(latents)} latents, {epochs} epochs of {len(batches)} steps")

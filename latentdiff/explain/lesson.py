@@ -16,7 +16,7 @@ from latentdiff.images import to_float, to_uint8
 BATCH_SIZE = 16
 # Sixteen things that the shipped preset has seen. The first leaves the style open.
 PROMPTS = (
-    "bird",
+    "dog",
     "red apple, 3d",
     "grinning cat, flat",
     "police car, twemoji",

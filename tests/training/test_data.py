@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data import Batches, Pictures, load_pictures, random_flip, spoken, with_mirrored
+from training.data import Batches, Pictures, load_pictures, random_flip
 from training.sources import prepare_picture
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -304,15 +304,6 @@ def test_random_flip():
     assert (same ^ mirrored).all() and 16 < same.sum() < 48 and flipped["row"] == 1
     with pytest.raises(ValueError, match="`batch`"):
         random_flip({}, np.random.default_rng(0))
-
-
-def test_mirror_images_say_so():
-    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
-    both = with_mirrored(Pictures(images, ["a", "b"], [{"i": 0}, {"i": 1}]))
-    np.testing.assert_array_equal(both.images[:2], images)
-    np.testing.assert_array_equal(both.images[2:, :, ::-1], images)
-    told = [spoken(caption, record) for caption, record in zip(both.captions, both.records, strict=True)]
-    assert told == ["a", "b", "a, mirrored", "b, mirrored"] and [record["i"] for record in both.records] == [0, 1, 0, 1]
 
 
 def test_batches_are_quick(tmp_path):

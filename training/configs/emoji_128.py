@@ -10,30 +10,42 @@ results of each run are in training/RUNS.md. With KERAS_BACKEND=jax it needs no 
 
 from types import SimpleNamespace
 
+from training.variations import mirrored, paired, recoloured, with_article
 
-def captions(record, caption, rng):
+
+def captions(record, rng):
     """Ways to ask for one picture: mostly as it is labelled, else by keywords, in another order, or without style.
 
     Args:
-        record: columns of the row, `label`, `style` and `keywords` are used.
-        caption: the caption of the row, "label, style".
+        record: columns of the row, `label`, `style`, `keywords` and `caption` ("label, style") are used.
         rng: numpy.random.Generator.
 
     Returns:
-        list of 8 str; training takes one of them at random each time.
+        list of 12 str; training takes one of them at random each time.
     """
-    label, style = record["label"], record["style"]
-    words = [str(word) for word in rng.permutation(list(record["keywords"]) or [label])]
-    return [
+    label, style, caption = record["label"], record["style"], record["caption"]
+    words = [str(word) for word in rng.permutation(list(record["keywords"]))]
+    as_labelled = [
         caption,
         caption,
         caption,
+        f"{with_article(label)}, {style}",
+        f"{with_article(label)}, {style}",
         f"{style} {label}",
         label,
-        f"{' '.join(words[:2])}, {style}",
-        f"{label}, {words[0]}, {style}",
-        f"{words[-1]} {label}, {style}",
     ]
+    by_keywords = (
+        [
+            f"{words[0]}, {style}",
+            f"{' '.join(words[:2])}, {style}",
+            f"{' '.join(words[:3])}, {style}",
+            f"{label}, {words[0]}, {style}",
+            f"{words[-1]} {label}, {style}",
+        ]
+        if words
+        else [caption] * 5
+    )
+    return as_labelled + by_keywords
 
 
 def get_config(quick=False):
@@ -42,7 +54,9 @@ def get_config(quick=False):
         split="train",
         validation_split="validation",
         captions=captions,
-        mirrored=False,
+        # What latents are made of: each picture, and variations of it that their captions tell.
+        variations=(mirrored, recoloured, recoloured, paired, paired, paired, paired),
+        plain_share=0.5,  # of the batches; the variations share the rest
         seed=0,
         dtype="mixed_bfloat16",
         # The autoencoder: 128 x 128 x 3 -> 16 x 16 x 8.
@@ -70,18 +84,18 @@ def get_config(quick=False):
             activation="gelu_tanh",
             expansion=1,
             pool_context=True,
-            dropout=0.05,
+            dropout=0.1,
         ),
         sequence_length=32,
         noise_schedule=dict(kind="cosine"),
         prediction_type="velocity",
         context_dropout=0.1,
         min_snr_gamma=None,
-        batch_size=256,
+        batch_size=1024,
         steps_per_execution=10,
         epochs=4,
-        passes=131,  # 6,040 steps an epoch
-        learning_rate=4e-4,
+        passes=570,  # 6,570 steps an epoch
+        learning_rate=8e-4,
         ema=0.9995,
         # How to use the result.
         generate=dict(sampler="dpmpp_2m", num_steps=12, guidance_scale=3.0),

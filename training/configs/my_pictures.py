@@ -12,9 +12,9 @@ of minutes. Copy this file and pass its path as --config to change anything.
 from training.configs import emoji_128
 
 
-def captions(record, caption, rng):
+def captions(record, rng):
     """Each picture has one caption."""
-    return [caption]
+    return [record["caption"]]
 
 
 def get_config(quick=False):
@@ -31,7 +31,7 @@ def get_config(quick=False):
         autoencoder_learning_rate=1e-4,
         batch_size=32,
         steps_per_execution=1,
-        mirrored=False,
+        variations=(),
         epochs=10,
         passes=50,
         learning_rate=1e-4,

@@ -1,0 +1,166 @@
+"""Variations of captioned pictures that say in words what was done, so that a model learns the words from them.
+
+A variation is a function `(image, record, partner, rng) -> (image, record)`: from a picture, uint8 (size, size, 3) on
+white, and its record it makes another one, whose `label` and `keywords` fit again. `partner` is the image and record of
+another picture of the same style. None means that the variation does not suit the picture.
+
+What is told is never mixed up with the plain pictures (the idea of Karras et al., arXiv:2206.00364, appendix F.2, in
+words), and a small set of pictures lasts longer. Colours and pairs also show that words can be combined freely.
+"""
+
+import collections
+import dataclasses
+
+import numpy as np
+from PIL import Image
+
+# Hue in degrees, and factors of saturation and value.
+COLOURS = {
+    "red": (0, 1.0, 1.0),
+    "orange": (28, 1.0, 1.0),
+    "yellow": (52, 1.0, 1.0),
+    "green": (122, 1.0, 0.85),
+    "blue": (214, 1.0, 1.0),
+    "purple": (276, 0.9, 0.85),
+    "pink": (335, 0.6, 1.05),
+    "brown": (22, 0.8, 0.6),
+    "golden": (44, 1.0, 0.95),
+    "black": (0, 0.1, 0.3),
+    "grey": (0, 0.05, 0.85),
+}
+OTHER_COLOUR_WORDS = {"white", "gray", "gold", "rainbow"}
+NEAR_HUE = 40  # degrees from the main hue that change with it: the leaf of a red apple stays green
+WHITE = 250
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where two pictures a and b stand on a square of side 1: scale, centre right, centre down; b lies above a.
+
+    `words` are ways to say it.
+    """
+
+    a: tuple[float, float, float]
+    b: tuple[float, float, float]
+    words: tuple[str, ...]
+
+
+LAYOUTS = (
+    Layout((0.56, 0.28, 0.5), (0.56, 0.72, 0.5), ("{a} and {b}", "{a} beside {b}", "{a} with {b}")),
+    Layout((0.85, 0.43, 0.45), (0.5, 0.74, 0.73), ("{a} with {b}", "{a} holding {b}", "{a} carrying {b}")),
+    Layout((0.72, 0.5, 0.63), (0.52, 0.5, 0.26), ("{b} on {a}", "{a} wearing {b}", "{a} under {b}", "{b} riding {a}")),
+    Layout((0.95, 0.5, 0.5), (0.45, 0.5, 0.55), ("{b} in {a}", "{a} with {b} inside", "{b} in front of {a}")),
+)
+
+
+def vary(pictures, variations, seed=0):
+    """All variations of each picture, the picture itself first.
+
+    A picture that a variation does not suit takes its own place. Records without a text under `label` get the caption
+    as one, and keep to captions of the kind "label, style", or "label" where there is no style.
+
+    Args:
+        pictures: `training.data.Pictures`.
+        variations: functions as described above.
+        seed: int; what is drawn for a picture depends on it and on the picture's row.
+
+    Returns:
+        function from a row to a list of images, uint8 (size, size, 3), and a list of as many records, which hold the
+        `caption` too.
+    """
+    rows_of_style = collections.defaultdict(list)
+    for row, record in enumerate(pictures.records):
+        rows_of_style[record.get("style")].append(row)
+
+    def labelled(row):
+        record, caption = pictures.records[row], pictures.captions[row]
+        label = record.get("label")
+        if not (isinstance(label, str) and label.strip()):  # none, or the number of a class
+            label = caption.removesuffix(f", {record.get('style')}")
+        return pictures.images[row], {**record, "label": label}
+
+    def variations_of(row):
+        plain = labelled(row)
+        varied = [(plain[0], {**plain[1], "caption": pictures.captions[row]})]
+        for index, variation in enumerate(variations):
+            rng = np.random.default_rng((seed, row, index))
+            partner = labelled(int(rng.choice(rows_of_style[plain[1].get("style")])))
+            image, record = variation(*plain, partner, rng) or plain
+            caption = ", ".join(str(part) for part in (record["label"], record.get("style")) if part)
+            varied.append((image, {**record, "caption": caption}) if record is not plain[1] else varied[0])
+        images, records = zip(*varied, strict=True)
+        return images, records
+
+    return variations_of
+
+
+def mirrored(image, record, partner, rng):
+    """The mirror image."""
+    return image[:, ::-1], prefixed(record, "mirrored")
+
+
+def recoloured(image, record, partner, rng):
+    """The main colour of the picture turned into one of `COLOURS`; None for pictures without a main colour."""
+    hue, saturation, value = np.moveaxis(np.asarray(Image.fromarray(image).convert("HSV"), "float32"), -1, 0)
+    hue = hue * (360 / 256)
+    weights = saturation * value
+    if weights.mean() < 0.08 * 255**2:
+        return None
+    angles = np.deg2rad(hue)
+    main = np.rad2deg(np.arctan2((weights * np.sin(angles)).sum(), (weights * np.cos(angles)).sum()))
+    near = np.abs((hue - main + 180) % 360 - 180) < NEAR_HUE
+    if (weights * near).sum() < 0.6 * weights.sum():
+        return None
+    name = str(rng.choice(list(COLOURS)))
+    target, saturation_factor, value_factor = COLOURS[name]
+    tinted = np.minimum(saturation / 64, 1.0)  # white and grey stay, but for what shades into the colour
+    factors = [1 + (factor - 1) * tinted for factor in (saturation_factor, value_factor)]
+    changed = [(hue + target - main) % 360 * (256 / 360), saturation * factors[0], value * factors[1]]
+    old = (hue * (256 / 360), saturation, value)
+    channels = [np.where(near, now, before) for now, before in zip(changed, old, strict=True)]
+    hsv = np.stack([channels[0] % 256, *np.minimum(channels[1:], 255)], axis=-1).astype("uint8")
+    words = record["label"].split()
+    kept = [word for word in words if word.lower() not in {*COLOURS, *OTHER_COLOUR_WORDS}] or words
+    plain = {**record, "label": " ".join(kept)}
+    return np.asarray(Image.fromarray(hsv, "HSV").convert("RGB")), prefixed(plain, name)
+
+
+def paired(image, record, partner, rng):
+    """The picture and its partner in one, in one of `LAYOUTS`."""
+    layout = LAYOUTS[rng.integers(len(LAYOUTS))]
+    canvas = Image.new("RGB", (image.shape[1], image.shape[0]), "white")
+    for picture, place in ((image, layout.a), (partner[0], layout.b)):
+        paste(canvas, picture, *place)
+    words = str(rng.choice(layout.words))
+    label = words.format(a=record["label"], b=with_article(partner[1]["label"]))
+    if words.startswith("{b}"):
+        label = words.format(a=with_article(record["label"]), b=partner[1]["label"])
+    return np.asarray(canvas), {**record, "label": label, "keywords": []}
+
+
+def paste(canvas, picture, scale, right, down):
+    """Puts the thing of a picture, without the white around it, onto a square image."""
+    side = round(scale * canvas.width)
+    thing = Image.fromarray(picture).resize((side, side), Image.Resampling.BOX)
+    mask = Image.fromarray((~around(picture)).astype("uint8") * 255).resize((side, side), Image.Resampling.BOX)
+    corner = [round(centre * canvas.width - side / 2) for centre in (right, down)]
+    canvas.paste(thing, corner, mask)
+
+
+def around(picture):
+    """Where a picture, uint8 (h, w, 3), is white all the way to one of its sides: bool (h, w)."""
+    white = (picture >= WHITE).all(axis=-1)
+    seen = [np.logical_and.accumulate(white, axis) for axis in (0, 1)]
+    seen += [np.flip(np.logical_and.accumulate(np.flip(white, axis), axis), axis) for axis in (0, 1)]
+    return np.logical_or.reduce(seen)
+
+
+def prefixed(record, word):
+    """The record with a word before its label and each of its keywords."""
+    keywords = [f"{word} {keyword}" for keyword in record.get("keywords") or ()]
+    return {**record, "label": f"{word} {record['label']}", "keywords": keywords}
+
+
+def with_article(label):
+    """ "apple" -> "an apple"."""
+    return f"{'an' if label.lower().startswith(tuple('aeiou8')) else 'a'} {label}"
