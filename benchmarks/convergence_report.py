@@ -71,8 +71,6 @@ def draw(results, path):
         for name in dict.fromkeys(row["sampler"] for row in results["rows"]):
             points = sorted((row["calls"], row[score]) for row in results["rows"] if row["sampler"] == name)
             axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
-        if "held_out" in results["facts"]:
-            axes.axhline(results["facts"]["held_out"][score], color="grey", linestyle=":", label="held-out real")
         axes.set(xlabel="denoiser calls a picture", ylabel=title, xscale="log")
         if all(row[score] > 0 for row in results["rows"]):
             axes.set_yscale("log")
