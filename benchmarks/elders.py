@@ -6,7 +6,8 @@
 RUN is a folder with gan.keras and vae_sampler.keras, of training/train_gan.py and training/train_vae_sampler.py;
 --same-time a preset trained for as long on the same device, --preset the one that was trained for as long as it needs.
 FOLDER gets elders.json with the measures, and a sheet of pictures of each. All make pictures of the same captions of
-training pictures; seconds are those of this machine.
+training pictures; seconds are those of this machine. The record of the lesson (latentdiff/explain/elders.py) is made
+with --output latentdiff/explain/elders_record.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from benchmarks.asked import asked_of_pictures, sample_rows
 from benchmarks.scoring import DIVERSITY, FEATURE_WEIGHTS, LPIPS_WEIGHTS
 from latentdiff import TextToImage, noise
 from latentdiff.compilation import compile_function
+from latentdiff.explain.elders import COLUMNS
 from latentdiff.explain.lesson import PROMPTS
 from latentdiff.images import image_grid, to_uint8
 from latentdiff.losses import LPIPS
@@ -112,9 +114,9 @@ class Bench:
 
 
 def save_sheet(path, make):
-    """The prompts of the lesson, one picture each, in rows of eight: lossless WebP."""
+    """The prompts of the lesson, one picture each, in rows: lossless WebP."""
     images = make(list(PROMPTS), SHEET_SEED + np.arange(len(PROMPTS)))
-    Image.fromarray(image_grid(images, columns=8, padding=0)).save(path, lossless=True)
+    Image.fromarray(image_grid(images, columns=COLUMNS, padding=0)).save(path, lossless=True)
 
 
 def parse_arguments(argv=None):

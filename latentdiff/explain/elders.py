@@ -1,0 +1,83 @@
+"""Elders: what a VAE and a GAN make, trained as long as diffusion. A record, as their networks don't ship."""
+
+import json
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from latentdiff.explain import style
+
+RECORD = Path(__file__).with_name("elders_record")  # benchmarks/elders.py writes it
+COLUMNS = 8  # of a sheet
+MAKERS = {
+    "vae": "VAE,\n{minutes:g} minutes",
+    "gan": "GAN,\n{minutes:g} minutes",
+    "diffusion": "diffusion,\n{minutes:g} minutes",
+    "diffusion_in_full": "diffusion,\nfully trained",
+}
+# Measures of the record: what each is called, its factor, and how it is written.
+MEASURES = {
+    "calls": ("calls of the network a picture", 1, "{:d}"),
+    "seconds": ("milliseconds a picture on {device}", 1000, "{:.3g}"),
+    "kid_x1000": ("distance from real pictures, KID × 1000", 1, "{:.3g}"),
+    "diversity": ("diversity: distance within one prompt", 1, "{:.2f}"),
+    "emoji_at_5": ("right emoji among the five nearest", 1, "{:.0%}"),
+}
+
+
+def load_record():
+    """What benchmarks/elders.py has written.
+
+    Returns:
+        dict, its JSON file.
+        uint8 array (makers, columns, height, width, 3), the first row of each sheet.
+
+    Raises:
+        ValueError: a file is missing.
+    """
+    try:
+        record = json.loads((RECORD / "elders.json").read_text(encoding="utf-8"))
+        return record, np.stack([_first_row(RECORD / f"{name}.webp", record["prompts"]) for name in record["makers"]])
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"the figure `elders` needs a record that benchmarks/elders.py makes with --output {RECORD}. "
+            f"Received: no {error.filename}"
+        ) from error
+
+
+def _first_row(path, prompts):
+    """The pictures (columns, height, width, 3) of the first prompts of a sheet."""
+    with Image.open(path) as image:
+        sheet = np.asarray(image.convert("RGB"))
+    columns, rows = min(COLUMNS, len(prompts)), -(-len(prompts) // COLUMNS)
+    height = sheet.shape[0] // rows
+    return sheet[:height].reshape(height, columns, -1, 3).swapaxes(0, 1)
+
+
+def draw(lesson):
+    """A row of pictures for each maker, and what each costs and gives."""
+    record, tiles = load_record()
+    labels = [MAKERS[name].format(**record) for name in record["makers"]]
+    columns = [textwrap.fill(prompt, 12) for prompt in record["prompts"][: tiles.shape[1]]]
+    figure = style.new_figure(8.2, "Beside its elders: a VAE and a GAN, trained as long as diffusion")
+    above, below = figure.subfigures(2, 1, height_ratios=(5.2, 2.7))
+    style.show_tiles(above.add_subplot(), tiles, columns, labels)
+    for axes, name in zip(below.subplots(1, len(MEASURES), sharey=True), MEASURES, strict=True):
+        _draw_bars(axes, labels, record, name)
+    axes.invert_yaxis()
+    return lesson.save(figure, "elders", record)
+
+
+def _draw_bars(axes, labels, record, name):
+    title, factor, written = MEASURES[name]
+    values = [factor * measures[name] for measures in record["makers"].values()]
+    colours = [style.SIGNAL if maker.startswith("diffusion") else style.NOISE for maker in record["makers"]]
+    bars = axes.barh(labels, values, color=colours)
+    axes.bar_label(bars, [written.format(value) for value in values], padding=3)
+    axes.set_xlim(0, 1.4 * max(values) or 1)  # room for the numbers
+    axes.set_title(textwrap.fill(title.format(**record), 20), fontsize=10)
+    axes.grid(False)
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(length=0, labelbottom=False)

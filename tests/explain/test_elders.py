@@ -1,0 +1,79 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from latentdiff import explain
+from latentdiff.explain import elders
+from latentdiff.explain.lesson import Lesson
+
+pytest.importorskip("matplotlib")
+
+
+class NoModel(Lesson):
+    """A lesson that has nothing but an output folder, and keeps the figure."""
+
+    def __init__(self, output):
+        self.output = output
+
+    def save(self, figure, *args, **options):
+        self.figure = figure
+        return super().save(figure, *args, **options)
+
+
+@pytest.fixture
+def drawn(elders_record, tmp_path):
+    lesson = NoModel(tmp_path / "out")
+    lesson.files = explain.draw(lesson, "elders")
+    return lesson
+
+
+def texts(labels):
+    return [label.get_text().replace("\n", " ") for label in labels]
+
+
+def test_the_numbers_written_are_those_of_the_record(drawn, elders_record):
+    assert drawn.files == [drawn.output / "elders.png", drawn.output / "elders.json"]
+    written, record = (json.loads((path / "elders.json").read_text()) for path in (drawn.output, elders_record))
+    assert written == record
+
+
+def test_each_maker_has_a_row_of_pictures_and_its_bars(drawn):
+    tiles, *bars = drawn.figure.axes
+    makers = ["VAE, 2.5 minutes", "GAN, 2.5 minutes", "diffusion, 2.5 minutes", "diffusion, fully trained"]
+    assert texts(tiles.get_yticklabels()) == makers
+    assert texts(tiles.get_xticklabels()) == [f"toy {row}, flat" for row in range(8)]
+    assert texts(bars[0].get_yticklabels()) == makers
+    assert all(axes.yaxis_inverted() and len(axes.patches) == 4 for axes in bars)  # the first maker is on top
+    assert {axes.get_title(loc="left").replace("\n", " "): texts(axes.texts) for axes in bars} == {
+        "calls of the network a picture": ["3", "6", "9", "12"],
+        "milliseconds a picture on one toy": ["1.23", "2.47", "3.7", "4.94"],
+        "distance from real pictures, KID × 1000": ["321", "161", "107", "80.3"],
+        "diversity: distance within one prompt": ["0.11", "0.22", "0.33", "0.44"],
+        "right emoji among the five nearest": ["20%", "40%", "60%", "80%"],
+    }
+
+
+def test_the_pictures_are_the_first_row_of_each_sheet(elders_record):
+    record, tiles = elders.load_record()
+    for name, row in zip(record["makers"], tiles, strict=True):
+        with Image.open(elders_record / f"{name}.webp") as image:
+            sheet = np.asarray(image)
+        side = sheet.shape[1] // 8
+        for column, picture in enumerate(row):
+            np.testing.assert_array_equal(picture, sheet[:side, column * side : (column + 1) * side])
+
+
+@pytest.mark.parametrize("name", ["elders.json", "gan.webp"])
+def test_a_missing_record_speaks(name, elders_record, tmp_path):
+    (elders_record / name).unlink()
+    with pytest.raises(ValueError, match=f"benchmarks/elders.py makes with --output .*Received: no .*{name}"):
+        explain.draw(NoModel(tmp_path / "out"), "elders")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_shipped_record_is_whole():
+    record, tiles = elders.load_record()
+    assert list(record["makers"]) == list(elders.MAKERS) and tiles.shape[:2] == (len(elders.MAKERS), elders.COLUMNS)
+    assert all(set(elders.MEASURES) <= set(measures) for measures in record["makers"].values())
