@@ -1,13 +1,14 @@
 """Compares what a VAE and a GAN, the elders of diffusion, make of the same latents with diffusion itself.
 
-    python benchmarks/elders.py RUN --same-time PRESET --preset PRESET --minutes 4 --device "one H100" \\
+    python benchmarks/elders.py RUN --minutes 4 --device "one H100" --same-time PRESET \\
+        --preset PRESET --in-full "17 minutes on four H100s" --timed-on "two CPU cores" \\
         --data DATA --metrics METRICS --output FOLDER
 
 RUN is a folder with gan.keras and vae_sampler.keras, of training/train_gan.py and training/train_vae_sampler.py;
---same-time a preset trained for as long on the same device, --preset the one that was trained for as long as it needs.
-FOLDER gets elders.json with the measures, and a sheet of pictures of each. All make pictures of the same captions of
-training pictures; seconds are those of this machine. The record of the lesson (latentdiff/explain/elders.py) is made
-with --output latentdiff/explain/elders_record.
+--same-time a preset trained for as long on the same device, if there is one, --preset the one that was trained for as
+long as it needs. FOLDER gets elders.json with the measures, and a sheet of pictures of each. All make pictures of the
+same captions of training pictures; seconds are those of this machine. The record of the lesson
+(latentdiff/explain/elders.py) is made with --output latentdiff/explain/elders_record.
 """
 
 import argparse
@@ -123,10 +124,12 @@ def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("run", type=Path, help="folder with gan.keras and vae_sampler.keras")
-    add("--same-time", required=True, help="preset that was trained as long as those")
+    add("--same-time", help="preset that was trained as long as those; without it that row is left out")
     add("--preset", required=True, help="preset that was trained as long as it needs")
     add("--minutes", type=float, required=True, help="how long the short trainings took, for the record")
     add("--device", required=True, help="on what, for the record")
+    add("--in-full", required=True, help="how long that of --preset took and on what, for the record")
+    add("--timed-on", required=True, help="what this machine is, for the record")
     add("--data", required=True, help="captioned pictures, see training.data.load_pictures")
     add("--metrics", required=True, type=Path, help=f"folder with {FEATURE_WEIGHTS} and {LPIPS_WEIGHTS}")
     add("--output", required=True, type=Path, help="folder of the record")
@@ -136,20 +139,26 @@ def parse_arguments(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
-    args = parse_arguments(argv)
-    pipeline = TextToImage.from_preset(args.preset)
+def load_makers(args, pipeline):
+    """What the arguments name, by the names of `latentdiff.explain.elders.MAKERS`."""
     makers = {
         "vae": Elder(args.run / "vae_sampler.keras", pipeline, args.batch_size),
         "gan": Elder(args.run / "gan.keras", pipeline, args.batch_size),
-        "diffusion": Diffusion(TextToImage.from_preset(args.same_time), args.batch_size),
-        "diffusion_in_full": Diffusion(pipeline, args.batch_size),
     }
+    if args.same_time:
+        makers["diffusion"] = Diffusion(TextToImage.from_preset(args.same_time), args.batch_size)
+    return {**makers, "diffusion_in_full": Diffusion(pipeline, args.batch_size)}
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    pipeline = TextToImage.from_preset(args.preset)
+    makers = load_makers(args, pipeline)
     pictures = load_pictures(args.data, pipeline.image_size[0])
     features = FeatureCache(args.metrics / FEATURE_WEIGHTS, args.cache, args.batch_size)
     bench = Bench(pictures, features, LPIPS(args.metrics / LPIPS_WEIGHTS), args.num_images, args.batch_size)
-    record = {"minutes": args.minutes, "device": args.device, "pictures": len(bench.asked)}
-    record |= {"prompts": PROMPTS, "seed": SHEET_SEED, "makers": {}}
+    record = {"minutes": args.minutes, "device": args.device, "in_full": args.in_full, "timed_on": args.timed_on}
+    record |= {"pictures": len(bench.asked), "prompts": PROMPTS, "seed": SHEET_SEED, "makers": {}}
     args.output.mkdir(parents=True, exist_ok=True)
     for name, make in makers.items():
         record["makers"][name] = bench.measure(make)

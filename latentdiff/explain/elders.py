@@ -1,4 +1,4 @@
-"""Elders: what a VAE and a GAN make, trained as long as diffusion. A record, as their networks don't ship."""
+"""Elders: what a VAE and a GAN make of the latents of diffusion. A record, as their networks don't ship."""
 
 import json
 import textwrap
@@ -11,19 +11,20 @@ from latentdiff.explain import style
 
 RECORD = Path(__file__).with_name("elders_record")  # benchmarks/elders.py writes it
 COLUMNS = 8  # of a sheet
+# Those that a record may hold, and how long each was trained on what.
 MAKERS = {
-    "vae": "VAE,\n{minutes:g} minutes",
-    "gan": "GAN,\n{minutes:g} minutes",
-    "diffusion": "diffusion,\n{minutes:g} minutes",
-    "diffusion_in_full": "diffusion,\nfully trained",
+    "vae": ("VAE,", "{minutes:g} minutes on {device}"),
+    "gan": ("GAN,", "{minutes:g} minutes on {device}"),
+    "diffusion": ("diffusion,", "{minutes:g} minutes on {device}"),
+    "diffusion_in_full": ("diffusion,", "{in_full}"),
 }
-# Measures of the record: what each is called, its factor, and how it is written.
+# Measures of the record: what each is called, and how it is written.
 MEASURES = {
-    "calls": ("calls of the network a picture", 1, "{:d}"),
-    "seconds": ("milliseconds a picture on {device}", 1000, "{:.3g}"),
-    "kid_x1000": ("distance from real pictures, KID × 1000", 1, "{:.3g}"),
-    "diversity": ("diversity: distance within one prompt", 1, "{:.2f}"),
-    "emoji_at_5": ("right emoji among the five nearest", 1, "{:.0%}"),
+    "calls": ("calls of the network a picture", "{:d}"),
+    "seconds": ("seconds a picture on {timed_on}", "{:.2g}"),
+    "kid_x1000": ("distance from real pictures, KID × 1000", "{:.3g}"),
+    "diversity": ("diversity: distance within one prompt", "{:.2f}"),
+    "emoji_at_5": ("right emoji among the five nearest", "{:.1%}"),
 }
 
 
@@ -59,10 +60,11 @@ def _first_row(path, prompts):
 def draw(lesson):
     """A row of pictures for each maker, and what each costs and gives."""
     record, tiles = load_record()
-    labels = [MAKERS[name].format(**record) for name in record["makers"]]
+    labels = ["\n".join(textwrap.fill(line.format(**record), 15) for line in MAKERS[name]) for name in record["makers"]]
     columns = [textwrap.fill(prompt, 12) for prompt in record["prompts"][: tiles.shape[1]]]
-    figure = style.new_figure(8.2, "Beside its elders: a VAE and a GAN, trained as long as diffusion")
-    above, below = figure.subfigures(2, 1, height_ratios=(5.2, 2.7))
+    heights = 1.3 * len(labels), 2.7  # of the pictures, of the bars
+    figure = style.new_figure(0.3 + sum(heights), "Beside its elders: a VAE, a GAN and diffusion on the same latents")
+    above, below = figure.subfigures(2, 1, height_ratios=heights)
     style.show_tiles(above.add_subplot(), tiles, columns, labels)
     for axes, name in zip(below.subplots(1, len(MEASURES), sharey=True), MEASURES, strict=True):
         _draw_bars(axes, labels, record, name)
@@ -71,8 +73,8 @@ def draw(lesson):
 
 
 def _draw_bars(axes, labels, record, name):
-    title, factor, written = MEASURES[name]
-    values = [factor * measures[name] for measures in record["makers"].values()]
+    title, written = MEASURES[name]
+    values = [measures[name] for measures in record["makers"].values()]
     colours = [style.SIGNAL if maker.startswith("diffusion") else style.NOISE for maker in record["makers"]]
     bars = axes.barh(labels, values, color=colours)
     axes.bar_label(bars, [written.format(value) for value in values], padding=3)

@@ -1,3 +1,6 @@
+import copy
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from harness import gap
@@ -6,16 +9,35 @@ from PIL import Image
 
 from benchmarks import elders as bench
 from latentdiff import noise
+from latentdiff.explain.elders import MAKERS
 from latentdiff.images import to_uint8
 from training.data import Pictures
 from training.elders import CODE_DIM, build_generator, caption_features
 
 
 @pytest.fixture(scope="module")
-def elder(pipeline, tmp_path_factory):
-    path = tmp_path_factory.mktemp("run") / "gan.keras"
-    build_generator((8, 8, pipeline.latent_shape[-1]), CODE_DIM, pipeline.model.text_encoder.context_dim, 16).save(path)
-    return bench.Elder(path, pipeline, batch_size=2)
+def trained(pipeline, tmp_path_factory):
+    """A folder with both elders, untrained."""
+    folder, shape = tmp_path_factory.mktemp("run"), (8, 8, pipeline.latent_shape[-1])
+    for name in ("gan", "vae_sampler"):
+        generator = build_generator(shape, CODE_DIM, pipeline.model.text_encoder.context_dim, 16)
+        generator.save(folder / f"{name}.keras")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def elder(pipeline, trained):
+    return bench.Elder(trained / "gan.keras", pipeline, batch_size=2)
+
+
+@pytest.mark.parametrize("same_time", [None, "short"])
+def test_a_diffusion_model_of_the_same_time_may_be_missing(same_time, pipeline, trained, monkeypatch):
+    short = copy.copy(pipeline)
+    monkeypatch.setattr(bench.TextToImage, "from_preset", {"short": short}.__getitem__)
+    makers = bench.load_makers(SimpleNamespace(run=trained, same_time=same_time, batch_size=2), pipeline)
+    assert list(makers) == [name for name in MAKERS if same_time or name != "diffusion"]
+    assert makers["diffusion_in_full"].pipeline is pipeline
+    assert not same_time or makers["diffusion"].pipeline is short
 
 
 def test_an_elder_draws_codes_of_the_seeds_and_features_of_the_prompts(elder, pipeline):
