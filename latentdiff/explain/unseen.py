@@ -8,7 +8,7 @@ from latentdiff.metrics import nearest_neighbours
 PROMPTS = (
     "a cat riding a bicycle, flat",
     "a house made of cheese, 3d",
-    "a blue apple, 3d",
+    "a blue rose, 3d",
     "a map of Brazil, noto",
     "a wedding photograph, 3d",
     "the word hello, twemoji",
