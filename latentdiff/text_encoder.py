@@ -38,6 +38,10 @@ class TextEncoder(keras.Model):
         sequence_length: tokens of a prompt, those that mark its start and end included. Shorter prompts are padded,
             and the padding is masked wherever it could be seen; longer ones are cut, with a warning.
         trainable: whether `fit` of a model that contains it changes it.
+        separator_id: optional id of a token, such as `tokenizer.token_to_id(",")`. What stands behind its last place in
+            a prompt and what stands in front are then encoded apart: "3d" has the same features in "red apple, 3d" and
+            in "cat, 3d", and so has "cat" in "cat, 3d" and "cat, flat". A model that learns from such captions can
+            join parts that it never saw together.
 
     Call arguments:
         token_ids: int32 (batch, tokens), from `tokenize`.
@@ -46,10 +50,20 @@ class TextEncoder(keras.Model):
         float32 (batch, tokens, dim), the context. Places where `mask(token_ids)` is False mean nothing.
 
     Raises:
-        ValueError: a backbone without features for each token, or one built for fewer tokens.
+        ValueError: a backbone without features for each token, or one built for fewer tokens; `separator_id` with one
+            that takes no padding mask, like that of CLIP.
     """
 
-    def __init__(self, backbone, tokenizer, sequence_length=32, trainable=False, name="text_encoder", **kwargs):
+    def __init__(
+        self,
+        backbone,
+        tokenizer,
+        sequence_length=32,
+        trainable=False,
+        separator_id=None,
+        name="text_encoder",
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
         longest = getattr(backbone, "max_sequence_length", None)
         if sequence_length < 3 or (longest and sequence_length > longest):
@@ -60,8 +74,15 @@ class TextEncoder(keras.Model):
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.sequence_length = sequence_length
+        self.separator_id = separator_id
         self.sequence_model = _sequence_model(backbone)
         self.context_dim = self.sequence_model.output.shape[-1]
+        takes_mask = any(name.endswith("padding_mask") for name in self.sequence_model.input)
+        if separator_id is not None and not takes_mask:
+            raise ValueError(
+                "`separator_id` needs a backbone that takes a padding mask. "
+                f"Received: {separator_id=}, a backbone with inputs {sorted(self.sequence_model.input)}"
+            )
         self.trainable = trainable
         self.built = True
 
@@ -86,13 +107,31 @@ class TextEncoder(keras.Model):
     def call(self, token_ids, training=False):
         # A frozen encoder gives the same features while the rest trains: no dropout.
         training = training and self.trainable
+        mask = self.mask(token_ids)
+        if self.separator_id is None:
+            return self._features(token_ids, mask, training)
+        behind = self._behind_separator(token_ids)
+        masks = [ops.logical_and(mask, part) for part in (ops.logical_not(behind), behind)]
+        rows, tokens = (-1, token_ids.shape[1]), (-1, 2, token_ids.shape[1], self.context_dim)
+        twice, masks = (ops.reshape(ops.stack(pair, axis=1), rows) for pair in ([token_ids] * 2, masks))
+        features = ops.reshape(self._features(twice, masks, training), tokens)  # (b, 2, tokens, dim)
+        return ops.where(behind[..., None], features[:, 1], features[:, 0])
+
+    def _features(self, token_ids, seen, training):
+        """The context (b, tokens, dim), where only tokens are looked at that are `seen`, bool (b, tokens)."""
         values = {
             "token_ids": token_ids,
-            "padding_mask": ops.cast(self.mask(token_ids), "int32"),
+            "padding_mask": ops.cast(seen, "int32"),
             "segment_ids": ops.zeros_like(token_ids),
         }
         inputs = {name: values[name.removeprefix("encoder_")] for name in self.sequence_model.input}
-        return ops.cast(self.sequence_model(inputs, training=training), "float32")  # (b, tokens, dim)
+        return ops.cast(self.sequence_model(inputs, training=training), "float32")
+
+    def _behind_separator(self, token_ids):
+        """True behind the last separator of each row, everywhere in a row without one: bool (batch, tokens)."""
+        separators = ops.cast(ops.equal(token_ids, self.separator_id), "int32")
+        in_front = ops.cumsum(separators, axis=1) - separators
+        return ops.equal(in_front, ops.sum(separators, axis=1, keepdims=True))
 
     def mask(self, token_ids):
         """True where a token is not padding: bool (batch, tokens).
@@ -167,6 +206,7 @@ class TextEncoder(keras.Model):
             "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
             "sequence_length": self.sequence_length,
             "trainable": self.trainable,
+            "separator_id": self.separator_id,
             "name": self.name,
         }
 

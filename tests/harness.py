@@ -155,7 +155,7 @@ def tiny_text_encoder(sequence_length=8, trainable=False, dropout=0.0):
         max_sequence_length=32,
     )
     tokenizer = keras_hub.tokenizers.BertTokenizer(vocabulary=vocabulary, lowercase=True)
-    return TextEncoder(backbone, tokenizer, sequence_length, trainable)
+    return TextEncoder(backbone, tokenizer, sequence_length, trainable, separator_id=vocabulary.index("and"))
 
 
 def tiny_autoencoder(**changes):

@@ -134,6 +134,68 @@ def test_save(family, tmp_path):
     assert loaded.sequence_length == 16
 
 
+# === Parts of a prompt ===
+
+
+def in_parts(family):
+    """An encoder of parts, the same without, and ids of ten words (or pieces of words), the first the separator."""
+    plain = randomize(FAMILIES[family](16))
+    marks = {plain.start_id, plain.end_id, plain.pad_id}
+    words = [token for token in range(5, 20) if token not in marks][:10]
+    return TextEncoder(plain.backbone, plain.tokenizer, 16, separator_id=words[0]), plain, words
+
+
+def row_of(encoder, words):
+    ids = [*[encoder.start_id] * (encoder.start_id is not None), *words, encoder.end_id]
+    return np.array(ids + [encoder.pad_id] * (16 - len(ids)))
+
+
+PARTED = sorted(set(FAMILIES) - {"clip", "clip_zeros"})
+
+
+@pytest.mark.parametrize("family", PARTED)
+def test_parts_do_not_see_each_other(family):
+    """Another word changes the features of its own part alone; without parts it changes those behind it too."""
+    parted, plain, (comma, a, b, c, d, *_) = in_parts(family)
+    ids = np.stack([row_of(parted, words) for words in ([a, b, comma, c, d], [d, b, comma, c, d], [a, b, comma, c, a])])
+    first = 0 if parted.start_id is None else 1
+    front, back = slice(0, first + 3), slice(first + 3, first + 6)
+    for encoder, seen in ((parted, False), (plain, True)):
+        context = arrays(encoder(ids))
+        assert np.abs(context[0, front] - context[1, front]).max() > 1e-3
+        assert np.abs(context[0, back] - context[2, back]).max() > 1e-3
+        assert (np.abs(context[0, back] - context[1, back]).max() > 1e-4) == seen
+        assert (np.abs(context[0, front] - context[2, front]).max() > 1e-4) == seen
+
+
+@pytest.mark.parametrize("family", PARTED)
+def test_a_prompt_of_one_part(family):
+    parted, plain, (_, a, b, *_) = in_parts(family)
+    ids = np.stack([row_of(parted, [a, b]), row_of(parted, [])])
+    seen = arrays(plain.mask(ids))
+    np.testing.assert_allclose(arrays(parted(ids))[seen], arrays(plain(ids))[seen], atol=1e-5)
+
+
+def test_parts_need_a_mask():
+    with pytest.raises(ValueError, match="`separator_id` needs"):
+        in_parts("clip")
+
+
+def test_the_last_separator_parts():
+    parted, _, (comma, a, b, c, *_) = in_parts("bert")
+    ids = np.stack([row_of(parted, words) for words in ([a, comma, b, comma, c], [b, comma, a, comma, c])])
+    changed = np.abs(np.diff(arrays(parted(ids)), axis=0)[0]).max(axis=-1) > 1e-4
+    assert changed[:7].tolist() == [True] * 5 + [False] * 2  # the two words and all that sees them
+
+
+def test_parts_are_saved_and_compile(tmp_path):
+    parted, _, (comma, a, b, *_) = in_parts("bert")
+    ids = np.stack([row_of(parted, [a, comma, b]), row_of(parted, [b])])
+    loaded = check_save(parted, lambda encoder: encoder(ids), tmp_path)
+    assert loaded.separator_id == comma
+    check_compiled(parted, parted, ids)
+
+
 # === Contract ===
 
 

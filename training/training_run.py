@@ -44,11 +44,13 @@ def parse(description, **options):
 
 
 def load_text_encoder(preset, config):
-    """The text encoder of a KerasHub preset, a folder or a name, for the token length and dtype of a config."""
+    """The text encoder of a KerasHub preset, a folder or a name, with the length, separator and dtype of a config."""
     import keras_hub  # slow, and not every script needs it
 
     backbone = keras_hub.models.Backbone.from_preset(preset, dtype=config.dtype)
-    return TextEncoder(backbone, keras_hub.models.Tokenizer.from_preset(preset), config.sequence_length)
+    tokenizer = keras_hub.models.Tokenizer.from_preset(preset)
+    separator_id = None if config.separator is None else int(tokenizer.token_to_id(config.separator))
+    return TextEncoder(backbone, tokenizer, config.sequence_length, separator_id=separator_id)
 
 
 def optimizer(learning_rate, steps, ema, beta_1=0.9):

@@ -15,13 +15,13 @@ class Warnings:
     """Collects what was changed: one string a row, empty where nothing was.
 
     Args:
-        batch: int scalar, number of rows.
+        values: an input of the request, one value a row.
     """
 
-    def __init__(self, batch):
+    def __init__(self, values):
         import tensorflow as tf
 
-        self.texts = tf.fill([batch], "")
+        self.texts = tf.fill(tf.shape(values)[:1], "")
 
     def add(self, rows, text):
         """Says `text` (str, or string (batch,)) of the rows, bool (batch,)."""
@@ -31,8 +31,8 @@ class Warnings:
         self.texts = tf.strings.join([self.texts, tf.where(rows, line, "")])
 
 
-def count_rows(*inputs):
-    """Number of rows of a request, an int scalar. None, or unequal ones, fail the request, used or not."""
+def counted(*inputs):
+    """The inputs of a request, as they are. No rows, or unequal ones, fail it before anything else can."""
     import tensorflow as tf
 
     counts = tf.stack([tf.shape(values)[0] for values in inputs])
@@ -43,7 +43,7 @@ def count_rows(*inputs):
         ),
     ]
     with tf.control_dependencies(checks):
-        return tf.identity(counts[0])
+        return [tf.identity(values) for values in inputs]
 
 
 def spread(values, batch, name):

@@ -61,9 +61,10 @@ class Signatures:
         import tensorflow as tf
 
         name, negative_name = self.texts.name, f"negative_{self.texts.name}"
-        batch = bounds.count_rows(texts)
+        (texts,) = bounds.counted(texts)
+        batch = tf.shape(texts)[0]
         negative_texts = bounds.spread(negative_texts, batch, negative_name)
-        warnings = bounds.Warnings(batch)
+        warnings = bounds.Warnings(texts)
         defaults = (self.text_to_image.num_steps, self.text_to_image.guidance_scale)
         seeds, num_steps, guidance_scale = bounds.bound_settings(
             bounds.spread(seeds, batch, "seeds"),
@@ -90,23 +91,25 @@ class Signatures:
         return {**self._decoded(latents), "warnings": warnings.texts}
 
     def _encode_text(self, texts):
-        warnings = bounds.Warnings(bounds.count_rows(texts))
+        (texts,) = bounds.counted(texts)
+        warnings = bounds.Warnings(texts)
         token_ids = self.texts.token_ids(texts, self.texts.name, warnings)
         context, context_mask = self.text_to_image.encode_text(token_ids)
         return {"context": context, "context_mask": context_mask, "warnings": warnings.texts}
 
     def _denoise(self, noisy_latents, timesteps, context, context_mask):
-        bounds.count_rows(noisy_latents, timesteps, context, context_mask)
+        inputs = bounds.counted(noisy_latents, timesteps, context, context_mask)
+        noisy_latents, timesteps, context, context_mask = inputs
         timesteps = bounds.bound_timesteps(timesteps, self.model.noise_schedule)
         pred_latents, pred_noise = self.text_to_image.denoiser(context, context_mask)(noisy_latents, timesteps)
         return {"pred_latents": pred_latents, "pred_noise": pred_noise}
 
     def _encode_image(self, images):
-        bounds.count_rows(images)
+        (images,) = bounds.counted(images)
         return {"latents": self.model.autoencoder.encode(images)}
 
     def _decode(self, latents):
-        bounds.count_rows(latents)
+        (latents,) = bounds.counted(latents)
         return self._decoded(latents)
 
     def _decoded(self, latents):

@@ -1,8 +1,9 @@
 import types
 
 import pytest
+from harness import tiny_text_encoder
 
-from training.training_run import TimeLimit, optimizer
+from training.training_run import TimeLimit, load_text_encoder, optimizer
 
 
 @pytest.mark.parametrize("steps", [1, 2, 40, 20_000])
@@ -24,3 +25,15 @@ def test_a_clock_ends_training(monkeypatch):
         limit.on_train_batch_end(step)
         ended.append(limit.model.stop_training)
     assert ended == [False, False, True]
+
+
+@pytest.mark.parametrize("separator", [None, "and"])
+def test_a_text_encoder_by_its_preset(separator, tmp_path):
+    tiny = tiny_text_encoder()
+    tiny.backbone.save_to_preset(tmp_path)
+    tiny.tokenizer.save_to_preset(tmp_path)
+    config = types.SimpleNamespace(dtype="float32", sequence_length=16, separator=separator)
+    encoder = load_text_encoder(str(tmp_path), config)
+    assert encoder.sequence_length == 16 and not encoder.trainable
+    assert encoder.tokenize(["red and blue"])[0].tolist()[:5] == tiny.tokenize(["red and blue"])[0].tolist()[:5]
+    assert encoder.separator_id == (separator and tiny.separator_id)

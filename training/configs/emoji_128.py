@@ -87,6 +87,7 @@ def get_config(quick=False):
             dropout=0.1,
         ),
         sequence_length=32,
+        separator=None,  # "," would encode what is shown apart from its style, see `TextEncoder`
         noise_schedule=dict(kind="cosine"),
         prediction_type="velocity",
         context_dropout=0.1,
