@@ -152,7 +152,8 @@ class TextEncoder(keras.Model):
         Returns:
             int32 numpy array (len(prompts), sequence_length). Warns when a prompt is cut, and says what was.
         """
-        return np.array([self.tokenize_pieces([(str(prompt), 1.0)])[0] for prompt in prompts])
+        texts = [str(prompt) for prompt in prompts]
+        return np.array([self._row(ids, text) for ids, text in zip(self._ids(texts), texts, strict=True)])
 
     def tokenize_pieces(self, pieces):
         """Token ids of one prompt of which some pieces count more than others.
@@ -164,25 +165,38 @@ class TextEncoder(keras.Model):
             int32 numpy array (sequence_length,), and the weight of each token, float32, 1 for those of no text. Warns
             like `tokenize`.
         """
-        # An empty string is its own case: some tokenizers can't take one.
-        tokens = [ops.convert_to_numpy(self.tokenizer(text)) if text.strip() else np.zeros(0) for text, _ in pieces]
-        ids = [int(token) for piece in tokens for token in np.asarray(piece)]
-        weights = [weight for piece, (_, weight) in zip(tokens, pieces, strict=True) for _ in piece]
-        start = [] if self.start_id is None else [self.start_id]
-        end = [] if self.end_id is None else [self.end_id]
-        room = self.sequence_length - len(start) - len(end)
-        if len(ids) > room:
-            prompt, lost = "".join(text for text, _ in pieces), self.tokenizer.detokenize(ids[room:])
-            warnings.warn(
-                f"The prompt {prompt!r} has {len(ids)} tokens, {room} fit: it was cut before {_text(lost)!r}.",
-                stacklevel=3,
-            )
-        row = np.full(self.sequence_length, self.pad_id, "int32")
+        texts, weights = [text for text, _ in pieces], [weight for _, weight in pieces]
+        ids = self._ids(texts)
+        row = self._row([token for piece in ids for token in piece], "".join(texts))
         row_weights = np.ones(self.sequence_length, "float32")
-        ids = start + ids[:room] + end
-        row[: len(ids)] = ids
-        row_weights[len(start) : len(start) + len(weights[:room])] = weights[:room]
+        weights = np.repeat(weights, [len(piece) for piece in ids])[: self._room]
+        first = 0 if self.start_id is None else 1
+        row_weights[first : first + len(weights)] = weights
         return row, row_weights
+
+    @property
+    def _room(self):
+        """Tokens of a prompt beside its marks."""
+        return self.sequence_length - sum(mark is not None for mark in (self.start_id, self.end_id))
+
+    def _ids(self, texts):
+        """Token ids of each text, without marks: a list of lists."""
+        # Some tokenizers can't take an empty string. All at once, since a call costs more than a text.
+        rows = self.tokenizer([text if text.strip() else "a" for text in texts]) if texts else []
+        rows = rows.to_list() if hasattr(rows, "to_list") else rows
+        return [[int(i) for i in row] if text.strip() else [] for row, text in zip(rows, texts, strict=True)]
+
+    def _row(self, ids, prompt):
+        """Token ids with marks and padding, int32 (sequence_length,). Warns when the prompt is cut."""
+        if len(ids) > self._room:
+            lost = _text(self.tokenizer.detokenize(ids[self._room :]))
+            warnings.warn(
+                f"The prompt {prompt!r} has {len(ids)} tokens, {self._room} fit: it was cut before {lost!r}.",
+                stacklevel=4,
+            )
+        start, end = ([] if mark is None else [mark] for mark in (self.start_id, self.end_id))
+        ids = start + ids[: self._room] + end
+        return np.array(ids + [self.pad_id] * (self.sequence_length - len(ids)), "int32")
 
     def encode(self, prompts):
         """Text features of prompts.

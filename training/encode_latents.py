@@ -25,7 +25,7 @@ encode = compile_function(autoencoder.encode, autoencoder)
 
 def encode_all(pictures, variations):
     """Latents (n, 1 + variations, h, w, channels), and the records of each picture and its variations."""
-    variations_of = vary(pictures, variations, config.seed)
+    variations_of = vary(pictures, variations, config.seed, config.kept_out)
     latents, records = [], []
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(pictures), BATCH_SIZE):

@@ -28,7 +28,7 @@ COLOURS = {
     "black": (0, 0.1, 0.3),
     "grey": (0, 0.05, 0.85),
 }
-OTHER_COLOUR_WORDS = {"white", "gray", "gold", "rainbow"}
+COLOUR_WORDS = {*COLOURS, "white", "gray", "gold", "rainbow"}
 NEAR_HUE = 40  # degrees from the main hue that change with it: the leaf of a red apple stays green
 WHITE = 250
 
@@ -53,7 +53,7 @@ LAYOUTS = (
 )
 
 
-def vary(pictures, variations, seed=0):
+def vary(pictures, variations, seed=0, kept_out=()):
     """All variations of each picture, the picture itself first.
 
     A picture that a variation does not suit takes its own place. Records without a text under `label` get the caption
@@ -63,6 +63,8 @@ def vary(pictures, variations, seed=0):
         pictures: `training.data.Pictures`.
         variations: functions as described above.
         seed: int; what is drawn for a picture depends on it and on the picture's row.
+        kept_out: tuples of things. A variation whose label names all things of a tuple is left out, so that they can
+            be asked for to see what a model makes of things that it never saw together.
 
     Returns:
         function from a row to a list of images, uint8 (size, size, 3), and a list of as many records, which hold the
@@ -86,6 +88,8 @@ def vary(pictures, variations, seed=0):
             rng = np.random.default_rng((seed, row, index))
             partner = labelled(int(rng.choice(rows_of_style[plain[1].get("style")])))
             image, record = variation(*plain, partner, rng) or plain
+            if any(all(thing in record["label"].lower() for thing in things) for things in kept_out):
+                image, record = plain
             caption = ", ".join(str(part) for part in (record["label"], record.get("style")) if part)
             varied.append((image, {**record, "caption": caption}) if record is not plain[1] else varied[0])
         images, records = zip(*varied, strict=True)
@@ -119,9 +123,8 @@ def recoloured(image, record, partner, rng):
     old = (hue * (256 / 360), saturation, value)
     channels = [np.where(near, now, before) for now, before in zip(changed, old, strict=True)]
     hsv = np.stack([channels[0] % 256, *np.minimum(channels[1:], 255)], axis=-1).astype("uint8")
-    words = record["label"].split()
-    kept = [word for word in words if word.lower() not in {*COLOURS, *OTHER_COLOUR_WORDS}] or words
-    plain = {**record, "label": " ".join(kept)}
+    keywords = filter(None, map(without_colours, record.get("keywords") or ()))
+    plain = {**record, "label": without_colours(record["label"]) or record["label"], "keywords": list(keywords)}
     return np.asarray(Image.fromarray(hsv, "HSV").convert("RGB")), prefixed(plain, name)
 
 
@@ -155,6 +158,11 @@ def around(picture):
     return np.logical_or.reduce(seen)
 
 
+def without_colours(text):
+    """ "red apple" -> "apple"; "red" -> ""."""
+    return " ".join(word for word in text.split() if word.lower() not in COLOUR_WORDS)
+
+
 def prefixed(record, word):
     """The record with a word before its label and each of its keywords."""
     keywords = [f"{word} {keyword}" for keyword in record.get("keywords") or ()]
@@ -162,5 +170,7 @@ def prefixed(record, word):
 
 
 def with_article(label):
-    """ "apple" -> "an apple"."""
-    return f"{'an' if label.lower().startswith(tuple('aeiou8')) else 'a'} {label}"
+    """ "apple" -> "an apple", "unicorn" -> "a unicorn"."""
+    sound = label.lower()
+    vowel = sound.startswith(tuple("aeiou8")) and not sound.startswith(("uni", "eu", "one"))
+    return f"{'an' if vowel else 'a'} {label}"

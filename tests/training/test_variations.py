@@ -109,6 +109,12 @@ def test_recoloured_takes_out_old_colours_but_leaves_a_name(label, kept):
     assert name in HUES and rest == kept and record["keywords"] == []
 
 
+def test_recoloured_takes_old_colours_out_of_keywords_too():
+    record = recoloured(disc(RED), apple(keywords=["red", "Red fruit", "ripe"]), None, rng())[1]
+    name = record["label"].split()[0]
+    assert record["keywords"] == [f"{name} fruit", f"{name} ripe"]
+
+
 def striped():
     """Half red, a quarter green, a quarter blue: no main colour."""
     return np.broadcast_to(np.repeat(np.uint8([RED, RED, GREEN, BLUE]), SIZE // 4, axis=0), (SIZE, SIZE, 3))
@@ -150,7 +156,9 @@ def test_paired_with_odd_pictures_and_labels():
 
 
 @pytest.mark.parametrize(
-    "label, article", [("apple", "an"), ("Apple", "an"), ("cat", "a"), ("1st place medal", "a"), ("8 ball", "an")]
+    "label, article",
+    [("apple", "an"), ("Apple", "an"), ("cat", "a"), ("1st place medal", "a"), ("8 ball", "an")]
+    + [("unicorn", "a"), ("umbrella", "an"), ("Euro banknote", "a"), ("onion", "an"), ("one o'clock", "a")],
 )
 def test_article(label, article):
     assert with_article(label) == f"{article} {label}"
@@ -268,3 +276,14 @@ def test_latents_come_back_with_their_records_but_not_for_another_autoencoder(tm
     assert loaded_records == [list(varied) for varied in records]
     with pytest.raises(ValueError, match="another autoencoder"):
         load_latents(tmp_path, "train", fake_autoencoder(weight=2.0))
+
+
+def test_vary_keeps_out_what_shall_be_asked_for():
+    pictures = Pictures(np.stack([disc(RED)] * 2), ["", ""], [{"label": label, "style": ""} for label in ("ox", "hen")])
+
+    def labels(kept_out):
+        return {record["label"] for row in (0, 1) for record in vary(pictures, (paired,) * 40, 0, kept_out)(row)[1]}
+
+    both = {label for label in labels(()) if "ox" in label and "hen" in label}
+    assert len(both) > 4
+    assert labels([("hen", "ox"), ("hen", "dodo")]) == labels(()) - both

@@ -32,6 +32,7 @@ def get_config(quick=False):
         batch_size=32,
         steps_per_execution=1,
         variations=(),
+        kept_out=(),
         epochs=10,
         passes=50,
         learning_rate=1e-4,
