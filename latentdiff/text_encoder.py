@@ -181,10 +181,11 @@ class TextEncoder(keras.Model):
 
     def _ids(self, texts):
         """Token ids of each text, without marks: a list of lists."""
-        # Some tokenizers can't take an empty string. All at once, since a call costs more than a text.
-        rows = self.tokenizer([text if text.strip() else "a" for text in texts]) if texts else []
-        rows = rows.to_list() if hasattr(rows, "to_list") else rows
-        return [[int(i) for i in row] if text.strip() else [] for row, text in zip(rows, texts, strict=True)]
+        # All at once, since a call costs more than a text; but for empty strings, which some tokenizers can't take.
+        said = [text for text in texts if text.strip()]
+        rows = self.tokenizer(said) if said else []
+        rows = iter(rows.to_list() if hasattr(rows, "to_list") else rows)
+        return [[int(token) for token in next(rows)] if text.strip() else [] for text in texts]
 
     def _row(self, ids, prompt):
         """Token ids with marks and padding, int32 (sequence_length,). Warns when the prompt is cut."""
