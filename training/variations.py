@@ -1,18 +1,18 @@
 """Variations of captioned pictures that say in words what was done, so that a model learns the words from them.
 
 A variation is a function `(image, record, partner, rng) -> (image, record)`: from a picture, uint8 (size, size, 3) on
-white, and its record it makes another one, whose `label` and `keywords` fit again. `partner` is the image and record of
-another picture of the same style. None means that the variation does not suit the picture.
+white, and its record it makes another one, whose `label`, `style` and `keywords` fit again. `partner` is the image and
+record of another picture of the same style. None means that the variation does not suit the picture.
 
 What is told is never mixed up with the plain pictures (the idea of Karras et al., arXiv:2206.00364, appendix F.2, in
-words), and a small set of pictures lasts longer. Colours and pairs also show that words can be combined freely.
+words), and a small set of pictures lasts longer. Colours, styles and pairs also show that words can be combined freely.
 """
 
 import collections
 import dataclasses
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter, ImageOps
 
 # Hue in degrees, and factors of saturation and value.
 COLOURS = {
@@ -31,6 +31,16 @@ COLOURS = {
 COLOUR_WORDS = {*COLOURS, "white", "gray", "gold", "rainbow"}
 NEAR_HUE = 40  # degrees from the main hue that change with it: the leaf of a red apple stays green
 WHITE = 250
+
+# Styles that any finished picture can be turned into.
+STYLES = {
+    "greyscale": lambda image: image.convert("L"),
+    "sepia": lambda image: ImageOps.colorize(image.convert("L"), (60, 30, 0), (255, 240, 215)),
+    "blueprint": lambda image: ImageOps.colorize(image.convert("L"), (235, 245, 255), (25, 70, 150)),
+    "negative": ImageOps.invert,
+    "contour": lambda image: image.filter(ImageFilter.GaussianBlur(image.width / 128)).filter(ImageFilter.CONTOUR),
+    "pixelated": lambda image: image.reduce(image.width // 16).resize(image.size, Image.Resampling.NEAREST),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +136,15 @@ def recoloured(image, record, partner, rng):
     keywords = filter(None, map(without_colours, record.get("keywords") or ()))
     plain = {**record, "label": without_colours(record["label"]) or record["label"], "keywords": list(keywords)}
     return np.asarray(Image.fromarray(hsv, "HSV").convert("RGB")), prefixed(plain, name)
+
+
+def restyled(image, record, partner, rng):
+    """The picture in one of `STYLES`, "flat" becomes "sepia flat"; None for pictures without a style."""
+    if not record.get("style"):
+        return None
+    name = str(rng.choice(list(STYLES)))
+    changed = STYLES[name](Image.fromarray(image)).convert("RGB")
+    return np.asarray(changed), {**record, "style": f"{name} {record['style']}"}
 
 
 def paired(image, record, partner, rng):

@@ -9,7 +9,7 @@ import pytest
 
 from training.data import Pictures
 from training.latent_cache import cache_key, load_latents
-from training.variations import around, mirrored, paired, recoloured, vary, with_article
+from training.variations import around, mirrored, paired, recoloured, restyled, vary, with_article
 
 SIZE = 64
 RED, GREEN, BLUE = (220, 20, 20), (30, 160, 40), (20, 40, 220)
@@ -123,6 +123,34 @@ def striped():
 @pytest.mark.parametrize("image", [white(), white(8), disc((128, 128, 128)), disc((0, 0, 0)), striped()])
 def test_recoloured_leaves_pictures_without_a_main_colour(image):
     assert recoloured(image, apple(), None, rng()) is None
+
+
+# Restyled
+
+
+def test_restyled_says_in_which_style_it_draws():
+    """Each style by what it is known for, on a red disc over a white ground."""
+    image, inner, ground = disc(RED), inside(0.2), ~inside(0.4)
+    known = {
+        "greyscale": lambda new: np.ptp(new, axis=-1).max() == 0 and np.unique(new).size == 2,
+        "sepia": lambda new: (np.diff(new.astype(int), axis=-1) < 0).all() and new[ground].mean() > new[inner].mean(),
+        "blueprint": lambda new: new[ground][:, 2].mean() > 2 * new[ground][:, 0].mean() and new[inner].min() > 100,
+        "negative": lambda new: (new == 255 - image).all(),
+        "contour": lambda new: new[ground].min() > 250 and new[inner].min() > 250 and new.min() < 200,
+        "pixelated": lambda new: (new == new[::4, ::4].repeat(4, 0).repeat(4, 1)).all() and where(new, RED).any(),
+    }
+    seen = set()
+    for seed in range(60):
+        changed, record = restyled(image, apple(), None, rng(seed))
+        name, style = record["style"].split()
+        assert style == "flat" and {**record, "style": "flat"} == apple()
+        assert changed.shape == image.shape and changed.dtype == "uint8" and known[name](changed), name
+        seen.add(name)
+    assert seen == set(known)
+
+
+def test_restyled_leaves_pictures_without_a_style():
+    assert restyled(disc(RED), apple(style=None), None, rng()) is None
 
 
 # Paired
