@@ -80,7 +80,10 @@ class Autoencoder(TrainableModel):
         groups: groups of the normalizations.
         pixel_weight, kl_weight, perceptual_weight, adversarial_weight: weights of the losses (`compile` says more);
             0 switches one off. Each loss is a mean: over pixels, over latent numbers, over images, over patches.
-        seed: of the posterior samples drawn while training.
+        latent_noise: noise on the latents while training, so that the decoder sees through small errors as a denoiser
+            leaves them (Zheng et al., 2025, arXiv:2510.11690): for each image of a deviation drawn evenly from 0 to
+            this, in units of the deviation of each channel in the batch.
+        seed: of the posterior samples and the noise drawn while training.
 
     Call arguments:
         images: uint8 [0, 255] or float [-1, 1], (batch, height, width, 3), sides divisible by `downsampling`; or a dict
@@ -109,6 +112,7 @@ class Autoencoder(TrainableModel):
         kl_weight=1e-3,
         perceptual_weight=0.5,
         adversarial_weight=0.0,
+        latent_noise=0.0,
         seed=0,
         trainable=True,
         dtype=None,
@@ -126,6 +130,7 @@ class Autoencoder(TrainableModel):
         self.kl_weight = kl_weight
         self.perceptual_weight = perceptual_weight
         self.adversarial_weight = adversarial_weight
+        self.latent_noise = latent_noise
         self.seed = seed
         shape = (latent_channels, self.widths, num_blocks, patch_size, middle_attention, groups, self.dtype_policy)
         self.encoder = build_encoder(*shape)
@@ -182,6 +187,8 @@ class Autoencoder(TrainableModel):
         if training:
             draws = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
             latents = mean + ops.exp(0.5 * log_variance) * draws
+            if self.latent_noise:
+                latents = latents + self._noise_like(mean)
         kl = 0.5 * ops.mean(ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance)
         if self.kl_weight:
             self.add_loss(self.kl_weight * kl)
@@ -251,6 +258,13 @@ class Autoencoder(TrainableModel):
         input_signature = input_signature or [keras.InputSpec("float32", (None, None, None, 3))]
         return super().export(filepath, format, verbose, input_signature, **kwargs)
 
+    def _noise_like(self, latents):
+        """Noise for latents, of another strength for each image, that the encoder can't drown by larger numbers."""
+        shape = ops.shape(latents)
+        strength = self.latent_noise * keras.random.uniform((shape[0], 1, 1, 1), seed=self.seed_generator)
+        deviation = ops.stop_gradient(ops.std(latents, axis=(0, 1, 2)))  # (c,)
+        return strength * deviation * keras.random.normal(shape, seed=self.seed_generator)
+
     def _moments(self, images):
         """Mean and log variance of the posterior, not normalized."""
         mean, log_variance = ops.split(self.encoder(images), 2, axis=-1)  # (b, h, w, c) each
@@ -277,6 +291,7 @@ class Autoencoder(TrainableModel):
             "kl_weight": self.kl_weight,
             "perceptual_weight": self.perceptual_weight,
             "adversarial_weight": self.adversarial_weight,
+            "latent_noise": self.latent_noise,
             "seed": self.seed,
             "name": self.name,
             "trainable": self.trainable,

@@ -35,7 +35,9 @@ def fit(model, images=IMAGES, **kwargs):
 # === Contract ===
 
 
-@pytest.mark.parametrize("changes", [{}, {"patch_size": 1, "middle_attention": False, "trainable": False}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"patch_size": 1, "middle_attention": False, "latent_noise": 0.3, "trainable": False}]
+)
 def test_config(changes):
     model = deeper(**changes)
     copy = check_config(model)
@@ -120,6 +122,33 @@ def test_posterior_samples_have_its_mean_and_deviation():
     scores = (draws - mean) / std
     assert abs(scores.mean()) < 5 / np.sqrt(scores.size)
     assert abs(scores.std() - 1) < 5 / np.sqrt(2 * scores.size)
+
+
+def test_latent_noise_is_even_in_strength_and_relative_to_each_channel():
+    latents = normal(0, 400, 16, 16, 3) * np.float32([0.5, 1.0, 4.0])
+    noise = arrays(tiny_autoencoder(latent_noise=0.6)._noise_like(latents))
+    noise = noise / latents.std(axis=(0, 1, 2))
+    assert_close(noise.std(axis=(0, 1, 2)), np.full(3, 0.6 / np.sqrt(3)), 0.03)
+    strength = noise.std(axis=(1, 2, 3))  # uniform in [0, 0.6], measured on 768 numbers each
+    assert strength.max() < 0.6 * (1 + 5 / np.sqrt(2 * 768))
+    assert abs(strength.mean() - 0.3) < 5 * 0.6 / np.sqrt(12 * 400)
+    assert abs(strength.std() - 0.6 / np.sqrt(12)) < 0.02
+
+
+def test_latent_noise_is_for_training_only():
+    """Without the noise the decoder sees a sample of the posterior; the share of the noise in the rest is known."""
+    model = tiny_autoencoder(latent_noise=0.6)
+    seen = []
+    decode = model.decoder.call
+    model.decoder.call = lambda latents, **kwargs: seen.append(arrays(latents)) or decode(latents, **kwargs)
+    mean, log_variance = np.split(arrays(model.encoder(IMAGES / np.float32(127.5) - 1)), 2, axis=-1)
+    model(IMAGES)
+    np.testing.assert_allclose(seen.pop(), mean, atol=1e-5)
+    for _ in range(200):
+        model(IMAGES, training=True)
+    draws = np.stack(seen) - mean  # (200, 4, h, w, c)
+    variance = np.exp(log_variance) + 0.6**2 / 3 * mean.std(axis=(0, 1, 2)) ** 2
+    assert abs((draws**2 / variance).mean() - 1) < 5 * np.sqrt(0.8 / (200 * 4))
 
 
 def test_kl_is_the_closed_form():
