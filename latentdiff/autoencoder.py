@@ -259,10 +259,10 @@ class Autoencoder(TrainableModel):
         return super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def _noise_like(self, latents):
-        """Noise for latents, of another strength for each image, that the encoder can't drown by larger numbers."""
+        """Noise for latents, of another strength for each image; it grows with them, so that larger ones don't help."""
         shape = ops.shape(latents)
         strength = self.latent_noise * keras.random.uniform((shape[0], 1, 1, 1), seed=self.seed_generator)
-        deviation = ops.stop_gradient(ops.std(latents, axis=(0, 1, 2)))  # (c,)
+        deviation = ops.sqrt(ops.var(latents, axis=(0, 1, 2)) + 1e-8)  # (c,); has a gradient at 0 too
         return strength * deviation * keras.random.normal(shape, seed=self.seed_generator)
 
     def _moments(self, images):

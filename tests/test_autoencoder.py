@@ -12,6 +12,7 @@ from harness import (
     check_save,
     compile_quietly,
     largest_change,
+    needs_tensorflow,
     normal,
     randomize,
     tiny_autoencoder,
@@ -133,6 +134,26 @@ def test_latent_noise_is_even_in_strength_and_relative_to_each_channel():
     assert strength.max() < 0.6 * (1 + 5 / np.sqrt(2 * 768))
     assert abs(strength.mean() - 0.3) < 5 * 0.6 / np.sqrt(12 * 400)
     assert abs(strength.std() - 0.6 / np.sqrt(12)) < 0.02
+
+
+@needs_tensorflow
+def test_larger_latents_do_not_help_against_latent_noise():
+    """Nor does their gradient say so: it would let them grow without end."""
+    import tensorflow as tf
+
+    model, latents, weights = tiny_autoencoder(latent_noise=0.6), normal(0, 2, 4, 4, 3), normal(1, 2, 4, 4, 3)
+    scale = tf.Variable(1.5)
+    with tf.GradientTape() as tape:
+        scaled = scale * latents
+        noise = model._noise_like(scaled)
+        seen = (scaled + noise) / ops.std(scaled, axis=(0, 1, 2))
+        value = tf.reduce_sum(weights * seen)
+    assert np.abs(arrays(noise)).max() > 0.1
+    assert abs(float(tape.gradient(value, scale))) < 1e-4
+    blank = tf.Variable(tf.zeros((2, 4, 4, 3)))
+    with tf.GradientTape() as tape:
+        noise = model._noise_like(blank)
+    assert np.isfinite(arrays(tape.gradient(noise, blank))).all()
 
 
 def test_latent_noise_is_for_training_only():
