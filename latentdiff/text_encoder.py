@@ -112,10 +112,9 @@ class TextEncoder(keras.Model):
             return self._features(token_ids, mask, training)
         behind = self._behind_separator(token_ids)
         masks = [ops.logical_and(mask, part) for part in (ops.logical_not(behind), behind)]
-        rows, tokens = (-1, token_ids.shape[1]), (-1, 2, token_ids.shape[1], self.context_dim)
-        twice, masks = (ops.reshape(ops.stack(pair, axis=1), rows) for pair in ([token_ids] * 2, masks))
-        features = ops.reshape(self._features(twice, masks, training), tokens)  # (b, 2, tokens, dim)
-        return ops.where(behind[..., None], features[:, 1], features[:, 0])
+        features = self._features(ops.concatenate([token_ids] * 2), ops.concatenate(masks), training)
+        in_front, in_back = ops.split(features, 2)
+        return ops.where(behind[..., None], in_back, in_front)
 
     def _features(self, token_ids, seen, training):
         """The context (b, tokens, dim), where only tokens are looked at that are `seen`, bool (b, tokens)."""
@@ -153,7 +152,10 @@ class TextEncoder(keras.Model):
             int32 numpy array (len(prompts), sequence_length). Warns when a prompt is cut, and says what was.
         """
         texts = [str(prompt) for prompt in prompts]
-        return np.array([self._row(ids, text) for ids, text in zip(self._ids(texts), texts, strict=True)])
+        rows = []
+        for ids, text in zip(self._ids(texts), texts, strict=True):
+            rows.append(self._row(ids, text))  # in a loop, so that a warning is one of the caller's line
+        return np.array(rows)
 
     def tokenize_pieces(self, pieces):
         """Token ids of one prompt of which some pieces count more than others.
@@ -193,7 +195,7 @@ class TextEncoder(keras.Model):
             lost = _text(self.tokenizer.detokenize(ids[self._room :]))
             warnings.warn(
                 f"The prompt {prompt!r} has {len(ids)} tokens, {self._room} fit: it was cut before {lost!r}.",
-                stacklevel=4,
+                stacklevel=3,
             )
         start, end = ([] if mark is None else [mark] for mark in (self.start_id, self.end_id))
         ids = start + ids[: self._room] + end

@@ -131,7 +131,7 @@ def recoloured(image, record, partner, rng):
     factors = [1 + (factor - 1) * tinted for factor in (saturation_factor, value_factor)]
     changed = [(hue + target - main) % 360 * (256 / 360), saturation * factors[0], value * factors[1]]
     old = (hue * (256 / 360), saturation, value)
-    channels = [np.where(near, now, before) for now, before in zip(changed, old, strict=True)]
+    channels = [np.where(near, after, before) for after, before in zip(changed, old, strict=True)]
     hsv = np.stack([channels[0] % 256, *np.minimum(channels[1:], 255)], axis=-1).astype("uint8")
     keywords = filter(None, map(without_colours, record.get("keywords") or ()))
     plain = {**record, "label": without_colours(record["label"]) or record["label"], "keywords": list(keywords)}

@@ -8,14 +8,10 @@ DATA holds the parquet shards, METRICS the weights of LPIPS, MINILM a KerasHub p
 results of each run are in training/RUNS.md. With KERAS_BACKEND=jax it needs no TensorFlow.
 """
 
-import json
-from pathlib import Path
 from types import SimpleNamespace
 
+from benchmarks.asked import load_compositions
 from training.variations import mirrored, paired, recoloured, with_article
-
-# What the benchmark asks for although no picture shows it.
-COMPOSITIONS = Path(__file__).resolve().parents[2] / "benchmarks" / "prompts" / "compositions.json"
 
 
 def captions(record, rng):
@@ -61,7 +57,7 @@ def get_config(quick=False):
         captions=captions,
         # What latents are made of: each picture, and variations of it that their captions tell.
         variations=(mirrored, recoloured, recoloured, paired, paired, paired, paired),
-        kept_out=[row["things"] for row in json.loads(COMPOSITIONS.read_text(encoding="utf-8"))],
+        kept_out=[row["things"] for row in load_compositions()],  # what the benchmark asks for and no picture shows
         plain_share=0.5,  # of the batches; the variations share the rest
         seed=0,
         dtype="mixed_bfloat16",
