@@ -34,8 +34,9 @@ batches = Batches(
 epochs = args.epochs or config.autoencoder_epochs
 print(f"{len(pictures)} pictures, {epochs} epochs of {len(batches)} steps")
 
-autoencoder = TextToImage.from_preset(args.init).model.autoencoder if args.init else Autoencoder(**config.autoencoder)
-autoencoder.trainable = True
+autoencoder = Autoencoder(**config.autoencoder)
+if args.init:
+    autoencoder.set_weights(TextToImage.from_preset(args.init).model.autoencoder.get_weights())
 autoencoder.compile(
     optimizer(config.autoencoder_learning_rate, epochs * len(batches), config.autoencoder_ema),
     perceptual_loss=LPIPS(f"{args.metrics}/lpips_alexnet_f16.npz") if args.metrics else None,
