@@ -1,7 +1,8 @@
 """Compares what a VAE and a GAN, the elders of diffusion, make of the same latents with diffusion itself.
 
-    python benchmarks/elders.py RUN --minutes 4 --device "one H100" --same-time PRESET \\
-        --preset PRESET --in-full "17 minutes on four H100s" --timed-on "two CPU cores" \\
+    python benchmarks/elders.py RUN --elders-trained "2 minutes on one H100" \\
+        --same-time PRESET --same-time-trained "2 minutes on one H100" \\
+        --preset PRESET --preset-trained "17 minutes on four H100s" --timed-on "two CPU cores" \\
         --data DATA --metrics METRICS --output FOLDER
 
 RUN is a folder with gan.keras and vae_sampler.keras, of training/train_gan.py and training/train_vae_sampler.py;
@@ -124,11 +125,11 @@ def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("run", type=Path, help="folder with gan.keras and vae_sampler.keras")
-    add("--same-time", help="preset that was trained as long as those; without it that row is left out")
+    add("--elders-trained", required=True, help="how long those were trained and on what, for the record")
+    add("--same-time", help="preset that was trained about as long; without it that row is left out")
+    add("--same-time-trained", help="how long and on what; default: as those of RUN")
     add("--preset", required=True, help="preset that was trained as long as it needs")
-    add("--minutes", type=float, required=True, help="how long the short trainings took, for the record")
-    add("--device", required=True, help="on what, for the record")
-    add("--in-full", required=True, help="how long that of --preset took and on what, for the record")
+    add("--preset-trained", required=True, help="how long and on what")
     add("--timed-on", required=True, help="what this machine is, for the record")
     add("--data", required=True, help="captioned pictures, see training.data.load_pictures")
     add("--metrics", required=True, type=Path, help=f"folder with {FEATURE_WEIGHTS} and {LPIPS_WEIGHTS}")
@@ -140,14 +141,15 @@ def parse_arguments(argv=None):
 
 
 def load_makers(args, pipeline):
-    """What the arguments name, by the names of `latentdiff.explain.elders.MAKERS`."""
+    """What the arguments name, by the names of `latentdiff.explain.elders.MAKERS`: how long it was trained, and it."""
     makers = {
-        "vae": Elder(args.run / "vae_sampler.keras", pipeline, args.batch_size),
-        "gan": Elder(args.run / "gan.keras", pipeline, args.batch_size),
+        "vae": (args.elders_trained, Elder(args.run / "vae_sampler.keras", pipeline, args.batch_size)),
+        "gan": (args.elders_trained, Elder(args.run / "gan.keras", pipeline, args.batch_size)),
     }
     if args.same_time:
-        makers["diffusion"] = Diffusion(TextToImage.from_preset(args.same_time), args.batch_size)
-    return {**makers, "diffusion_in_full": Diffusion(pipeline, args.batch_size)}
+        trained = args.same_time_trained or args.elders_trained
+        makers["diffusion"] = trained, Diffusion(TextToImage.from_preset(args.same_time), args.batch_size)
+    return {**makers, "diffusion_in_full": (args.preset_trained, Diffusion(pipeline, args.batch_size))}
 
 
 def main(argv=None):
@@ -157,12 +159,18 @@ def main(argv=None):
     pictures = load_pictures(args.data, pipeline.image_size[0])
     features = FeatureCache(args.metrics / FEATURE_WEIGHTS, args.cache, args.batch_size)
     bench = Bench(pictures, features, LPIPS(args.metrics / LPIPS_WEIGHTS), args.num_images, args.batch_size)
-    record = {"minutes": args.minutes, "device": args.device, "in_full": args.in_full, "timed_on": args.timed_on}
-    record |= {"pictures": len(bench.asked), "prompts": PROMPTS, "seed": SHEET_SEED, "makers": {}}
+    record = {
+        "timed_on": args.timed_on,
+        "pictures": len(bench.asked),
+        "prompts": PROMPTS,
+        "seed": SHEET_SEED,
+        "makers": {},
+    }
     args.output.mkdir(parents=True, exist_ok=True)
-    for name, make in makers.items():
-        record["makers"][name] = bench.measure(make)
-        print(name, {key: round(value, 4) for key, value in record["makers"][name].items()}, flush=True)
+    for name, (trained, make) in makers.items():
+        measures = bench.measure(make)
+        record["makers"][name] = {"trained": trained, **measures}
+        print(f"{name}, {trained}:", {key: round(value, 4) for key, value in measures.items()}, flush=True)
         save_sheet(args.output / f"{name}.webp", make)
     (args.output / "elders.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

@@ -26,7 +26,7 @@ def parse(description, **options):
     parser.add_argument("--config", required=True, help="a name in training/configs or a .py file")
     parser.add_argument("--output", required=True, type=Path, help="folder of this run")
     parser.add_argument("--epochs", type=int, help="replaces the number of epochs of the config")
-    parser.add_argument("--quick", action="store_true", help="a run of seconds, to see that everything works")
+    parser.add_argument("--quick", action="store_true", help="a short trial, to see that everything works")
     for name, text in options.items():
         parser.add_argument("--" + name.replace("_", "-"), help=text)
     args = parser.parse_args()

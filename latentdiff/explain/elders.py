@@ -11,13 +11,8 @@ from latentdiff.explain import style
 
 RECORD = Path(__file__).with_name("elders_record")  # benchmarks/elders.py writes it
 COLUMNS = 8  # of a sheet
-# Those that a record may hold, and how long each was trained on what.
-MAKERS = {
-    "vae": ("VAE,", "{minutes:g} minutes on {device}"),
-    "gan": ("GAN,", "{minutes:g} minutes on {device}"),
-    "diffusion": ("diffusion,", "{minutes:g} minutes on {device}"),
-    "diffusion_in_full": ("diffusion,", "{in_full}"),
-}
+# Those that a record may hold.
+MAKERS = {"vae": "VAE", "gan": "GAN", "diffusion": "diffusion", "diffusion_in_full": "diffusion"}
 # Measures of the record: what each is called, and how it is written.
 MEASURES = {
     "calls": ("calls of the network a picture", "{:d}"),
@@ -60,9 +55,11 @@ def _first_row(path, prompts):
 def draw(lesson):
     """A row of pictures for each maker, and what each costs and gives."""
     record, tiles = load_record()
-    labels = ["\n".join(textwrap.fill(line.format(**record), 15) for line in MAKERS[name]) for name in record["makers"]]
+    labels = [
+        f"{MAKERS[name]},\n" + textwrap.fill(measures["trained"], 15) for name, measures in record["makers"].items()
+    ]
     columns = [textwrap.fill(prompt, 12) for prompt in record["prompts"][: tiles.shape[1]]]
-    heights = 1.3 * len(labels), 2.7  # of the pictures, of the bars
+    heights = 1.3 * len(labels), 0.9 * len(labels)  # of the pictures, of the bars
     figure = style.new_figure(0.3 + sum(heights), "Beside its elders: a VAE, a GAN and diffusion on the same latents")
     above, below = figure.subfigures(2, 1, height_ratios=heights)
     style.show_tiles(above.add_subplot(), tiles, columns, labels)

@@ -30,14 +30,21 @@ def elder(pipeline, trained):
     return bench.Elder(trained / "gan.keras", pipeline, batch_size=2)
 
 
-@pytest.mark.parametrize("same_time", [None, "short"])
-def test_a_diffusion_model_of_the_same_time_may_be_missing(same_time, pipeline, trained, monkeypatch):
+@pytest.mark.parametrize("same_time, own_time", [(None, None), ("short", None), ("short", "2 s")])
+def test_a_diffusion_model_of_the_same_time_may_be_missing(same_time, own_time, pipeline, trained, monkeypatch):
     short = copy.copy(pipeline)
     monkeypatch.setattr(bench.TextToImage, "from_preset", {"short": short}.__getitem__)
-    makers = bench.load_makers(SimpleNamespace(run=trained, same_time=same_time, batch_size=2), pipeline)
+    times = {"elders_trained": "1 s", "same_time_trained": own_time, "preset_trained": "9 s"}
+    args = SimpleNamespace(run=trained, same_time=same_time, batch_size=2, **times)
+    makers = bench.load_makers(args, pipeline)
     assert list(makers) == [name for name in MAKERS if same_time or name != "diffusion"]
-    assert makers["diffusion_in_full"].pipeline is pipeline
-    assert not same_time or makers["diffusion"].pipeline is short
+    assert makers["diffusion_in_full"][1].pipeline is pipeline
+    assert {name: made[0] for name, made in makers.items() if name != "diffusion"} == {
+        "vae": "1 s",
+        "gan": "1 s",
+        "diffusion_in_full": "9 s",
+    }
+    assert not same_time or makers["diffusion"][1].pipeline is short and makers["diffusion"][0] == (own_time or "1 s")
 
 
 def test_an_elder_draws_codes_of_the_seeds_and_features_of_the_prompts(elder, pipeline):

@@ -5,7 +5,7 @@
     python -m training.train_latent_diffusion --config my_pictures --init emoji-128 --output runs/mine
     latentdiff generate "a caption like yours" --preset runs/mine/preset
 
-Add --quick to each of the first three to see in a minute or two that everything works; a GPU makes the real run one
+Add --quick to each of the first three to see in a few minutes that everything works; a GPU makes the real run one
 of minutes. Copy this file and pass its path as --config to change anything.
 """
 
