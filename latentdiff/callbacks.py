@@ -7,10 +7,30 @@ import keras
 from latentdiff.images import image_grid, save_png
 
 
+class AveragedWeights(keras.callbacks.SwapEMAWeights):
+    """Has the moving average in place of the weights from the end of each epoch to the beginning of the next.
+
+    For `TrainableModel`s and an optimizer with `use_ema`. What stands behind it in the list of callbacks sees the
+    average. Other than with `SwapEMAWeights(swap_on_epoch=True)` the weights themselves are never lost: training may
+    stop at any epoch, and go on later.
+    """
+
+    def __init__(self):
+        super().__init__(swap_on_epoch=True)
+
+    def on_train_begin(self, logs=None):
+        self.model.before_finalize = lambda: self.on_epoch_begin(None)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self._ema_weights_in_model:
+            self._swap_variables()
+            self._ema_weights_in_model = True
+
+
 class Preview(keras.callbacks.Callback):
     """Writes a grid of pictures as training goes on: always the same prompts from the same static.
 
-    Put it behind `keras.callbacks.SwapEMAWeights(swap_on_epoch=True)` to see the averaged weights.
+    Put it behind `AveragedWeights()` to see the averaged weights.
 
     Args:
         pipeline: a `TextToImage` around the model that is trained.

@@ -12,7 +12,7 @@ import keras
 def fuse_steps(train_step, num_steps):
     """A training function that takes `num_steps` batches at a time.
 
-    What is left at the end of an epoch, fewer batches, is compiled once more.
+    What is left at the end of an epoch, fewer or smaller batches, is compiled once more.
 
     Args:
         train_step: `(state, data) -> (logs, state)`, as `keras.Model.train_step` on JAX.
@@ -44,6 +44,8 @@ def fuse_steps(train_step, num_steps):
         if compiled is None:
             layouts = jax.tree.map(lambda values: values.sharding, state)  # weights stay where they are
             compiled = jax.jit(scan, donate_argnums=0, out_shardings=(None, layouts))
-        return compiled(state, jax.tree.map(lambda *values: jax.numpy.stack(values), *batches))
+        for _, alike in itertools.groupby(batches, lambda batch: [values.shape for values in jax.tree.leaves(batch)]):
+            logs, state = compiled(state, jax.tree.map(lambda *values: jax.numpy.stack(values), *alike))
+        return logs, state
 
     return train_function

@@ -52,10 +52,11 @@ class TrainableModel(keras.Model):
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)  # pixels and latents keep their digits; the parts do cast
+        self._before_average = self.before_finalize = lambda: None
 
     def compile(self, optimizer=None, **kwargs):
         super().compile(optimizer=default_optimizer() if optimizer is None else optimizer, **kwargs)
-        self._before_average = lambda: None
+        self._before_average = self.before_finalize = lambda: None
 
     def make_train_function(self, force=False):
         made = self.train_function is not None and not force
@@ -66,13 +67,17 @@ class TrainableModel(keras.Model):
         return self.train_function
 
     def fit(self, *args, **kwargs):
+        self._assert_compile_called("fit")
         self._return_before_average()
         finalize = self.optimizer.finalize_variable_values
+        handled = sys.exc_info()[1]  # by who calls, if he does so in an `except`
 
         def finalize_and_remember(variables):
-            if isinstance(sys.exc_info()[1], Exception):
+            self.before_finalize()
+            error = sys.exc_info()[1]
+            if isinstance(error, Exception) and error is not handled:
                 return  # training broke off: let the error speak
-            if self.optimizer.use_ema:
+            if self._averaging_optimizer.use_ema:
                 weights = [np.array(ops.convert_to_numpy(variable.value)) for variable in variables]
                 self._before_average = lambda: weights  # in a function, out of Keras' tracking
             finalize(variables)
@@ -85,12 +90,16 @@ class TrainableModel(keras.Model):
         finally:
             self.optimizer.finalize_variable_values = finalize
 
+    @property
+    def _averaging_optimizer(self):
+        return getattr(self.optimizer, "inner_optimizer", self.optimizer)  # Keras wraps it under mixed_float16
+
     def _return_before_average(self):
         """Puts the weights back that the last `fit` averaged away, unless they were changed since."""
         weights = self._before_average()
         if weights is None:
             return
-        averages = self.optimizer._model_variables_moving_average
+        averages = self._averaging_optimizer._model_variables_moving_average
         pairs = [
             (ops.convert_to_numpy(variable.value), ops.convert_to_numpy(average.value))
             for variable, average in zip(self.trainable_variables, averages, strict=True)

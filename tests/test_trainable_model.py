@@ -4,6 +4,7 @@ import pytest
 from harness import arrays, assert_close, normal
 from keras import ops
 
+from latentdiff.callbacks import AveragedWeights
 from latentdiff.trainable_model import TrainableModel, WarmUp, default_optimizer
 
 DATA = normal(0, 12, 3)
@@ -27,16 +28,16 @@ class Noisy(TrainableModel):
         return ops.mean(ops.square(x - y_pred))
 
 
-def make(momentum=0.9, **settings):
+def make(momentum=0.9, dtype=None, **settings):
     keras.utils.set_random_seed(1)
-    model = Noisy()
+    model = Noisy(dtype=dtype)
     optimizer = keras.optimizers.AdamW(0.05, use_ema=True, ema_momentum=momentum, **settings)
     model.compile(optimizer, **({"jit_compile": False} if keras.backend.backend() == "tensorflow" else {}))
     return model
 
 
 def fit(model, epochs, **kwargs):
-    return model.fit(DATA, epochs=epochs, batch_size=4, shuffle=False, verbose=0, **kwargs)
+    return model.fit(DATA, epochs=epochs, shuffle=False, verbose=0, **{"batch_size": 4, **kwargs})
 
 
 def raw_weights(model):
@@ -93,11 +94,13 @@ def test_after_fit_the_weights_are_their_moving_average():
     assert np.abs(average[0] - record.weights[-1][0]).max() > 1e-3
 
 
-def test_two_fits_are_one_long_fit():
-    long, short = make(), make()
+@pytest.mark.parametrize("dtype", [None, "mixed_float16"])
+@pytest.mark.parametrize("swapping", [False, True])
+def test_two_fits_are_one_long_fit(swapping, dtype):
+    long, short = make(dtype=dtype), make(dtype=dtype)
     fit(long, 5)
     for epochs in (2, 1, 2):
-        fit(short, epochs)
+        fit(short, epochs, callbacks=[AveragedWeights()] if swapping else [])
     assert_close(raw_weights(short), raw_weights(long), 1e-6)
     assert_close(short.get_weights(), long.get_weights(), 1e-6)
 
@@ -109,6 +112,52 @@ def test_weights_that_were_changed_after_fit_are_kept():
         variable.assign(np.full(variable.shape, 7.0))
     fit(model, 1)
     assert min(np.abs(value).min() for value in raw_weights(model)) > 6.0
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Ends training in or after the epoch of this number, counted from 0."""
+
+    def __init__(self, epoch, at_its_end):
+        super().__init__()
+        self.epoch, self.at_its_end = epoch, at_its_end
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training |= batch == 2 and not self.at_its_end and self.epochs_begun == self.epoch + 1
+
+    def on_train_begin(self, logs=None):
+        self.epochs_begun = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epochs_begun += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training |= self.at_its_end and epoch == self.epoch
+
+
+@pytest.mark.parametrize("at_its_end", [False, True])
+def test_what_is_stopped_early_has_its_average_and_its_weights(at_its_end):
+    whole, stopped, behind = make(), make(), Record()
+    fit(whole, 2)
+    fit(stopped, 10, callbacks=[AveragedWeights(), StopAfter(1, at_its_end), behind])
+    assert_close(stopped.get_weights(), whole.get_weights(), 1e-6)
+    assert_close(raw_weights(stopped), raw_weights(whole), 1e-6)
+    assert_close(behind.weights[-1], whole.trainable_variables, 1e-6)
+
+
+def test_fit_while_an_error_is_handled():
+    usual, second_try = make(), make()
+    fit(usual, 2)
+    try:
+        raise MemoryError("batch too large")
+    except MemoryError:
+        fit(second_try, 2)
+    assert_close(second_try.get_weights(), usual.get_weights(), 1e-6)
+    assert np.abs(raw_weights(second_try)[0] - second_try.get_weights()[0]).max() > 1e-3
+
+
+def test_fit_wants_compile_first():
+    with pytest.raises(ValueError, match="call `compile\\(\\)`"):
+        fit(Noisy(), 1)
 
 
 def test_error_in_fit_is_not_hidden():
@@ -134,8 +183,7 @@ def test_seed_state_is_saved(tmp_path):
 
 
 def callbacks(folder):
-    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-    return [Record(), keras.callbacks.BackupAndRestore(folder), swap]
+    return [Record(), keras.callbacks.BackupAndRestore(folder), AveragedWeights()]
 
 
 def test_interrupted_run_resumes_where_it_was(tmp_path):
@@ -172,10 +220,11 @@ def test_saved_and_loaded_averages_go_on(tmp_path):
 
 
 @pytest.mark.parametrize("steps", [3, 2])
-def test_steps_in_one_call_are_the_steps_one_by_one(steps):
+@pytest.mark.parametrize("batch_size", [4, 5])
+def test_steps_in_one_call_are_the_steps_one_by_one(batch_size, steps):
     one_by_one, together = make(), make()
-    together.steps_per_execution = steps  # 3 batches an epoch: all at once, or two and one
-    losses = [fit(model, 3).history["loss"] for model in (one_by_one, together)]
+    together.steps_per_execution = steps  # 3 batches an epoch, the last perhaps smaller: all at once, or two and one
+    losses = [fit(model, 3, batch_size=batch_size).history["loss"] for model in (one_by_one, together)]
     assert_close(losses[0], losses[1], 1e-6)
     for left, right in zip(raw_weights(one_by_one), raw_weights(together), strict=True):
         assert_close(left, right, 1e-6)

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 
 from latentdiff import TextEncoder
+from latentdiff.callbacks import AveragedWeights
 from training.configs import load_config
 
 QUICK_LIMIT = 32
@@ -85,7 +86,7 @@ def callbacks(output, batches, *more):
     return [
         batches.epoch_callback(),
         backup,
-        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+        AveragedWeights(),
         keras.callbacks.CSVLogger(str(output / "log.csv"), append=True),
         *more,
     ]
