@@ -23,8 +23,8 @@ class LCM(Sampler):
 
     def step(self, denoiser, noisy_latents, state, here, there, draws):
         pred_latents, _ = denoiser(noisy_latents, here.timesteps)
-        # Equation 9: at time 0 the answer is the latents themselves.
-        time = TIMESTEP_SCALE * ops.reshape(here.timesteps, (-1, 1, 1, 1))
+        # Equation 9: at time 0 the answer is the latents themselves, and between there and the clean ones too.
+        time = TIMESTEP_SCALE * ops.reshape(ops.maximum(here.timesteps, 0.0), (-1, 1, 1, 1))
         scale = ops.square(time) + SIGMA_DATA**2
         latents = SIGMA_DATA**2 / scale * noisy_latents + time / ops.sqrt(scale) * pred_latents
         return there.signal_rates * latents + there.noise_rates * draws(), state

@@ -62,6 +62,13 @@ def test_between_two_steps_lies_a_time_between(spacing):
     assert times[-1] == -1.0 and (np.diff(times) < 0).all()
 
 
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "karras"])
+def test_lcm_takes_latents_as_they_are_in_front_of_the_first_timestep(spacing):
+    schedule, latents = SCHEDULES["scaled_linear"], normal(0, 3, 2, 2, 3)
+    received, draws = run(SAMPLERS["lcm"](spacing=spacing), schedule, [4, 4, 4], [3.2, 3.5, 3.9])
+    assert_close(received, schedule.add_noise(latents, draws, np.array([-0.2, -0.5, -0.9], "float32")), 1e-4)
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_row_does_not_depend_on_its_neighbours(name):
     num_steps, first_step = [5, 8, 5], [3.5, 0.0, 5.0]
