@@ -240,6 +240,7 @@ def test_trajectory_of_an_edited_picture(run, photo):
     "arguments, words",
     [
         (["--strength", "0.5"], ["--strength needs --init-image"]),
+        (["--strength", "0"], ["--strength needs --init-image"]),
         (["--mask", "mask.png"], ["--mask needs --init-image"]),
         (["--init-image", "photo.png", "--keep-pixels"], ["--keep-pixels needs --mask"]),
         (["--init-image", "photo.png", "--strength", "1.5"], ["--strength", "from 0 to 1", "'1.5'"]),
@@ -416,6 +417,7 @@ def test_progress_bar(run, monkeypatch):
         (["a", "--negative-prompt", "a:1 | b"], ["no weight, 'b'"]),
         (["(red:2) a", "--server", "localhost:1"], ["--server", "neither weights nor mixtures", "(red:2) a"]),
         (["a", "--negative-prompt", "a:1 | b", "--server", "localhost:1"], ["no weight, 'b'"]),
+        (["a", "--guidance-rescale", "0", "--server", "localhost:1"], ["--server", "combined with --guidance-rescale"]),
     ],
 )
 def test_wrong_arguments(run, tmp_path, arguments, words):

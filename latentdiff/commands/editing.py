@@ -1,6 +1,6 @@
 """`latentdiff generate --init-image`: pictures that begin with a picture."""
 
-from latentdiff.commands import UsageError
+from latentdiff.commands import UsageError, options_given
 
 NEED_IMAGE = ("strength", "mask", "keep_pixels")
 
@@ -20,9 +20,9 @@ class Editing:
         self.image, self.mask, self.keep_pixels = args.init_image, args.mask, args.keep_pixels
         self.settings, self.arrays = {}, {}
         if self.image is None:
-            for name in NEED_IMAGE:
-                if getattr(args, name) not in (None, False):
-                    raise UsageError(f"--{name.replace('_', '-')} needs --init-image, the picture to begin with")
+            given = options_given(args, NEED_IMAGE)
+            if given:
+                raise UsageError(f"{given[0]} needs --init-image, the picture to begin with")
             return
         size = _size(self.image, "--init-image")
         if self.mask is None:

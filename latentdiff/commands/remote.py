@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from latentdiff.commands import UsageError
+from latentdiff.commands import UsageError, options_given
 from latentdiff.commands.output import Output
 from latentdiff.commands.progress import ProgressBar
 from latentdiff.commands.prompts import arguments, read_requests
@@ -17,7 +17,7 @@ LOCAL_OPTIONS += ("init_image", "strength", "mask", "keep_pixels")
 
 def run(args):
     """Asks for the pictures and writes them, see `latentdiff generate --help`."""
-    given = [f"--{name.replace('_', '-')}" for name in LOCAL_OPTIONS if getattr(args, name) not in (None, False)]
+    given = options_given(args, LOCAL_OPTIONS)
     if given:
         raise UsageError(f"--server can't be combined with {', '.join(given)}")
     requests, drawn = read_requests(args)
