@@ -336,22 +336,18 @@ def dpmpp_2m_step(pred_latents, pred_noise, history, here, there):
 
 
 def load_image(path, image_size):
-    """A picture file as a uint8 array of the size (height, width); ValueError if it has other proportions."""
+    """What `latentdiff.images.load_picture` makes of a picture file: a uint8 array of the size (height, width)."""
     height, width = image_size
     image = ImageOps.exif_transpose(Image.open(path))
     if abs(image.width * height / image.height - width) >= 0.5:
         raise ValueError(f"{path} must have the proportions of {width} x {height} pixels: crop it first")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"{path} must have 8 or 16 bits a channel, but is of Pillow's mode {image.mode}")
     image = image.convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
-
-
-def save_png(path, image, settings):
-    """Writes a picture as PNG, with its settings as text in it."""
-    text = PngImagePlugin.PngInfo()
-    for name, value in settings.items():
-        text.add_itxt(name, str(value))
-    Image.fromarray(image).save(path, "PNG", pnginfo=text)
 
 
 def main(argv=None):
@@ -390,8 +386,12 @@ def _generate(folder, output, num_threads, image, seed, **settings):
             sys.stderr.write(f"\rstep {step} of {count}" + ("\n" if step == count else ""))
 
     picture = pipeline.generate(**settings, seed=seed, image=image, callback=show)
+    text = PngImagePlugin.PngInfo()
+    for name, value in {**settings, "seed": seed}.items():
+        if value is not None:
+            text.add_itxt(name, str(value))
     output.parent.mkdir(parents=True, exist_ok=True)
-    save_png(output, picture, {**{name: value for name, value in settings.items() if value is not None}, "seed": seed})
+    Image.fromarray(picture).save(output, "PNG", pnginfo=text)
     return output
 
 

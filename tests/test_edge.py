@@ -18,7 +18,7 @@ from PIL import Image
 from latentdiff import ImageToImage, NoiseSchedule, TextToImage, edge, noise, prompt_syntax, samplers
 from latentdiff.export import litert_manifest
 from latentdiff.export.web_page import WEB
-from latentdiff.images import read_settings
+from latentdiff.images import load_picture, read_settings
 
 has_runtime = all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tokenizers"))
 needs_runtime = pytest.mark.skipif(not has_runtime, reason="needs ai-edge-litert and tokenizers")
@@ -146,6 +146,33 @@ def test_timesteps(spacing, num_steps):
     expected = np.asarray(samplers.DDIM(spacing=spacing).timesteps(index, steps, theirs))
     assert [places.moment(place).timestep for place in index] == expected.tolist()
     assert [here.timestep for here, _ in places.steps()] == expected[:-1].tolist()
+
+
+# === The same picture files ===
+
+LEVELS = np.random.default_rng(0).integers(0, 2**16, (16, 12, 4)).astype("uint16")
+FILES = {
+    "grey-16.png": Image.fromarray(LEVELS[..., 0]),
+    "grey-8.png": Image.fromarray((LEVELS[..., 0] >> 8).astype("uint8")),
+    "rgba.png": Image.fromarray((LEVELS >> 8).astype("uint8")),
+    "palette.gif": Image.fromarray((LEVELS >> 8).astype("uint8")).quantize(16),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_picture_files(name, tmp_path):
+    FILES[name].save(tmp_path / name)
+    received = edge.load_image(tmp_path / name, (8, 6))
+    assert received.std() > 10
+    np.testing.assert_array_equal(received, load_picture(tmp_path / name, (8, 6)))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_picture_files_of_more_bits(dtype, tmp_path):
+    Image.fromarray(LEVELS[..., 0].astype(dtype)).save(tmp_path / "deep.tif")
+    for load in (edge.load_image, load_picture):
+        with pytest.raises(ValueError, match="must have 8 or 16 bits a channel"):
+            load(tmp_path / "deep.tif", (8, 6))
 
 
 # === What is wrong ===
