@@ -28,8 +28,8 @@ from latentdiff.prompt_syntax import parse
 # Arguments of `Pipeline` beside the model; presets keep them.
 GUIDANCE = ("guidance_scale", "guidance_rescale", "guidance_interval")
 SETTINGS = ("image_size", "sampler", "num_steps", *GUIDANCE)
-# What is compiled depends on the model alone, so that pipelines can share it.
-COMPILED = ("_encode_text", "_encode_images", "_decode", "_loops")
+# What is compiled depends on the model alone, so that pipelines can share it; the loops on the image size, too.
+COMPILED = ("_encode_text", "_encode_images", "_decode")
 
 
 class Pipeline:
@@ -90,6 +90,8 @@ class Pipeline:
         made = cls(pipeline.model, **{**settings, **kwargs})
         for name in COMPILED:
             setattr(made, name, getattr(pipeline, name))
+        if made.image_size == pipeline.image_size:
+            made._loops = pipeline._loops
         return made
 
     def save_to_preset(self, folder, float16=False, max_shard_bytes=None):

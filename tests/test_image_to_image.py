@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from harness import arrays, gap, tiny_text_to_image
+from harness import arrays, gap, tiny_latent_diffusion, tiny_text_to_image, tiny_unet
 
 from latentdiff import ImageToImage, NoiseSchedule, TextToImage
 from latentdiff.images import to_uint8
@@ -123,6 +123,21 @@ def test_from_pipeline(plain):
     received = editor.generate({"images": PICTURES[0], "prompts": "a cat"}, strength=1.0, seed=1)
     assert len(plain._loops) == count
     np.testing.assert_array_equal(received, plain.generate("a cat", seed=1, num_steps=2))
+
+
+def test_from_pipeline_of_another_size():
+    """The pictures are those of a pipeline that was made for that size."""
+    settings = {"num_steps": 2, "sampler": "ddpm"}
+    model = tiny_latent_diffusion(unet=tiny_unet(latent_shape=(None, None, 3)))
+    first = TextToImage(model, (8, 8), **settings)
+    first.generate("a cat", seed=1)
+    received = TextToImage.from_pipeline(first, image_size=(12, 10)).generate("a cat", seed=1)
+    expected = TextToImage(model, (12, 10), **settings).generate("a cat", seed=1)
+    assert received.shape == (12, 10, 3) and gap(received, expected) <= 1
+    editor = ImageToImage.from_pipeline(first, image_size=(12, 10))
+    images = np.stack([received] * 2)
+    made = editor.generate({"images": images, "prompts": ["a cat", "red"]}, strength=0.5, seed=1)
+    assert made.shape == (2, 12, 10, 3)
 
 
 @pytest.mark.parametrize(
