@@ -1,0 +1,103 @@
+"""The training scripts one after the other on a folder of pictures, as the tutorial has them."""
+
+import csv
+import runpy
+import sys
+
+import keras
+import numpy as np
+import pytest
+from harness import largest_change, tiny_text_to_image
+from PIL import Image
+
+from latentdiff import TextToImage
+
+CAPTIONS = ["a red apple", "a green cat", "the blue rocket", "a small cat"]
+CONFIG = """
+from training.configs import my_pictures
+
+def get_config(quick=False):
+    config = my_pictures.get_config(quick)
+    sizes = dict(widths=(8,), num_blocks=1, groups=4)
+    config.__dict__.update(
+        image_size=8,
+        flip=False,
+        autoencoder=dict(
+            latent_channels=3, patch_size=2, middle_attention=False, perceptual_weight=0.0, latent_noise=0.25, **sizes
+        ),
+        unet=dict(attention_levels=(), num_heads=2, pool_context=True, **sizes),
+        noise_schedule=dict(kind="scaled_linear"),
+        sequence_length=8,
+        autoencoder_learning_rate=RATE,
+        learning_rate=RATE,
+        autoencoder_epochs=3,
+        autoencoder_passes=5,
+        epochs=3,
+        passes=15,
+        ema=0.5,
+        preview_prompts=(),
+        generate=dict(num_steps=3, guidance_scale=2.0),
+    )
+    return config
+"""
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """Function (learning_rate, autoencoder_start, unet_start) -> the preset that the three scripts write."""
+    folder, run = tmp_path / "mine", tmp_path / "run"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for row, caption in enumerate(CAPTIONS):
+        pixels = np.broadcast_to(rng.integers(0, 256, 3), (8, 8, 3)).astype("uint8")  # of one colour each
+        Image.fromarray(pixels).save(folder / f"{row}.png")
+        (folder / f"{row}.txt").write_text(caption)
+
+    def script(name, *arguments):
+        everywhere = ["--config", str(tmp_path / "config.py"), "--output", str(run)]
+        monkeypatch.setattr(sys, "argv", [name, *everywhere, *map(str, arguments)])
+        runpy.run_module(f"training.{name}", run_name="__main__")
+
+    def train(learning_rate, autoencoder_start, unet_start):
+        (tmp_path / "config.py").write_text(CONFIG.replace("RATE", str(learning_rate)))
+        script("train_autoencoder", "--data", folder, *autoencoder_start)
+        script("encode_latents", "--data", folder)
+        script("train_latent_diffusion", *unet_start)
+        return TextToImage.from_preset(run / "preset")
+
+    yield train
+    keras.config.set_dtype_policy("float32")
+
+
+def losses(log):
+    with open(log, newline="") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def test_from_nothing_both_stages_learn(train, tmp_path, capsys):
+    encoder = tiny_text_to_image().model.text_encoder
+    encoder.backbone.save_to_preset(tmp_path / "text")
+    encoder.tokenizer.save_to_preset(tmp_path / "text")
+    pipeline = train(1e-2, [], ["--text-encoder", tmp_path / "text"])
+    for stage in ("autoencoder", "latent_diffusion"):
+        first, *_, last = losses(tmp_path / "run" / stage / "log.csv")
+        assert last < 0.97 * first, stage
+    assert "median PSNR of 4 of its own pictures" in capsys.readouterr().out
+    mean = pipeline.model.autoencoder.encode(np.array([Image.open(tmp_path / f"mine/{row}.png") for row in range(4)]))
+    np.testing.assert_allclose(np.mean(mean, axis=(0, 1, 2)), 0.0, atol=0.02)  # latents were measured
+    pictures = pipeline.generate(CAPTIONS[:2], seed=1)
+    assert pictures.shape == (2, 8, 8, 3) and pictures.dtype == np.uint8
+
+
+def test_from_a_preset_its_weights_are_the_start(train, tmp_path):
+    start = tiny_text_to_image()
+    start.save_to_preset(tmp_path / "start")
+    options = ["--init", tmp_path / "start"]
+    model = train(0.0, options, options).model  # learns nothing
+    for name in ("unet", "text_encoder"):
+        before, after = (getattr(part, name).get_weights() for part in (start.model, model))
+        assert largest_change(before, after) < 2e-3, name  # float16 in the preset
+    for part in ("encoder", "decoder"):
+        before, after = (getattr(whole.autoencoder, part).get_weights() for whole in (start.model, model))
+        assert largest_change(before, after) < 2e-3, part
+    assert model.autoencoder.latent_noise == 0.25  # the losses are those of the config
