@@ -141,7 +141,10 @@ class LatentDiffusion(TrainableModel):
     def _context(self, data, training):
         """Context and mask, with a part of the captions dropped while training."""
         if "token_ids" not in data and "context" not in data:
-            raise ValueError(f"`data` must hold 'captions', 'token_ids' or 'context'. Received: {sorted(data)}")
+            raise ValueError(
+                "`data` must hold 'captions', 'token_ids' or 'context'; captions in a dataset must be 'token_ids', "
+                f"from `text_encoder.tokenize`. Received: {sorted(data)}"
+            )
         names = ("token_ids",) if "token_ids" in data else ("context", "context_mask")
         parts = [data[name] for name in names]
         if training and self.context_dropout:

@@ -159,6 +159,9 @@ def test_tf_data(untouched):
     data = forms_of_data(model)["latents, token_ids"]
     dataset = tf.data.Dataset.from_tensor_slices(data).batch(2)
     assert model.evaluate(dataset, verbose=0) == pytest.approx(model.evaluate(data, batch_size=2, verbose=0))
+    dataset = tf.data.Dataset.from_tensor_slices(forms_of_data(model)["images, captions"]).batch(2)
+    with pytest.raises(ValueError, match="captions in a dataset must be 'token_ids', from `text_encoder.tokenize`"):
+        model.evaluate(dataset, verbose=0)
 
 
 def test_long_captions_are_cut_with_a_warning(untouched):
