@@ -30,16 +30,20 @@ class Busy(ConnectionError):
     """The server can't be reached, or has too much to do: it is worth trying again."""
 
 
-def plain_text(prompt):
+def plain_text(prompt, name="prompts"):
     """The words of a prompt, as a server takes them: without the backslashes of `prompt_syntax`.
+
+    Args:
+        prompt: str.
+        name: of the argument that it came in, for errors.
 
     Raises:
         ValueError: a prompt with weights, or a mixture.
     """
-    parts = parse(prompt)
+    parts = parse(prompt, name)
     if len(parts) > 1 or parts[0].weighted:
         raise ValueError(
-            "`prompts` must have neither weights nor mixtures, which a server can't do; with a backslash in front, "
+            f"`{name}` must have neither weights nor mixtures, which a server can't do; with a backslash in front, "
             f"( ) | : are plain characters. Received: {prompt!r}"
         )
     return parts[0].text
@@ -249,9 +253,9 @@ def _rows(prompts, negative_prompts, num_steps, guidance_scale, seed, num_images
     """One value of each input for each picture."""
     prompts = each_prompt(prompts)
     count = len(prompts)
+    texts = {"prompts": prompts, "negative_prompts": each_negative_prompt(negative_prompts, count)}
     rows = {
-        "prompts": [plain_text(prompt) for prompt in prompts],
-        "negative_prompts": [plain_text(prompt) for prompt in each_negative_prompt(negative_prompts, count)],
+        **{name: [plain_text(text, name) for text in texts[name]] for name in texts},
         "num_steps": each(DEFAULT if num_steps is None else num_steps, count, "num_steps", operator.index),
         "guidance_scale": each(DEFAULT if guidance_scale is None else guidance_scale, count, "guidance_scale", float),
     }

@@ -134,8 +134,9 @@ class Pipeline:
             "guidance_scale": each(guidance_scale, count, "guidance_scale", float),
             **self._arrays(count, **arrays),
         }
-        for prompt in (*prompts, *settings["negative_prompts"]):
-            parse(str(prompt))
+        for name in ("prompts", "negative_prompts"):
+            for prompt in settings[name]:
+                parse(str(prompt), name)
         strength = each(strength, count, "strength", float)
         check_range(settings["num_steps"], 1, self.model.noise_schedule.num_train_timesteps, "num_steps")
         check_range(settings["guidance_scale"], 1.0, 1000.0, "guidance_scale")

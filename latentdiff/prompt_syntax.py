@@ -36,30 +36,20 @@ class Part:
         return any(weight != 1.0 for _, weight in self.pieces)
 
 
-def parse(prompt):
+def parse(prompt, name="prompts"):
     """The parts of a prompt, a list of `Part`s; parts of a mixture with share 0 are left out.
+
+    Args:
+        prompt: str.
+        name: of the argument that it came in, for errors.
 
     Raises:
         ValueError: a weight outside [0, 10], a mixture of which only some parts have one, or whose weights are all 0.
     """
-    texts = _split(prompt)
-    matches = [WEIGHTED.fullmatch(text) for text in texts]
-    if len(texts) == 1 or not any(matches):
-        return [Part(1.0, _pieces(prompt, prompt))]
-    if not all(matches):
-        missing = texts[matches.index(None)].strip()
-        raise ValueError(
-            f"`prompts` has a mixture with a part that has no weight, {missing!r}: write TEXT:NUMBER | TEXT:NUMBER, or "
-            rf"\| and \: for characters without a meaning. Received: {prompt!r}"
-        )
-    weights = [_number(match["weight"], prompt) for match in matches]
-    if not sum(weights):
-        raise ValueError(f"`prompts` has a mixture whose weights are all 0. Received: {prompt!r}")
-    return [
-        Part(weight / sum(weights), _pieces(match["text"].strip(), prompt))
-        for weight, match in zip(weights, matches, strict=True)
-        if weight
-    ]
+    try:
+        return _parts(prompt)
+    except ValueError as error:
+        raise ValueError(f"`{name}` has {error}. Received: {prompt!r}") from None
 
 
 def escape(text):
@@ -80,6 +70,27 @@ def blend(prompts, weights):
     return " | ".join(f"{prompt}:{float(weight)}" for prompt, weight in zip(prompts, weights, strict=True))
 
 
+def _parts(prompt):
+    texts = _split(prompt)
+    matches = [WEIGHTED.fullmatch(text) for text in texts]
+    if len(texts) == 1 or not any(matches):
+        return [Part(1.0, _pieces(prompt))]
+    if not all(matches):
+        missing = texts[matches.index(None)].strip()
+        raise ValueError(
+            f"a mixture with a part that has no weight, {missing!r}: write TEXT:NUMBER | TEXT:NUMBER, or "
+            r"\| and \: for characters without a meaning"
+        )
+    weights = [_number(match["weight"]) for match in matches]
+    if not sum(weights):
+        raise ValueError("a mixture whose weights are all 0")
+    return [
+        Part(weight / sum(weights), _pieces(match["text"].strip()))
+        for weight, match in zip(weights, matches, strict=True)
+        if weight
+    ]
+
+
 def _split(prompt):
     """What stands between the bars."""
     bars = [match.start() for match in re.finditer(r"\\.|\|", prompt, re.DOTALL) if match[0] == "|"]
@@ -87,20 +98,19 @@ def _split(prompt):
     return [prompt[start + 1 : end] for start, end in zip(edges, edges[1:], strict=False)]
 
 
-def _number(text, prompt):
+def _number(text):
     number = float(text)
     if not 0.0 <= number <= MAX_WEIGHT:
         raise ValueError(
-            f"`prompts` has a weight outside [0, {MAX_WEIGHT:g}], {text}; write \\( and \\) for parentheses without a "
-            f"meaning. Received: {prompt!r}"
+            f"a weight outside [0, {MAX_WEIGHT:g}], {text}; write \\( and \\) for parentheses without a meaning"
         )
     return number
 
 
-def _pieces(text, prompt):
+def _pieces(text):
     """Tuple of (text, weight) without backslashes; neighbours of the same weight are joined, empty ones left out."""
     pieces = []
-    for piece, weight in _raw_pieces(text, prompt, 1.0):
+    for piece, weight in _raw_pieces(text, 1.0):
         piece = re.sub(r"\\([()|:\\])", r"\1", piece)
         if pieces and pieces[-1][1] == weight:
             pieces[-1] = (pieces[-1][0] + piece, weight)
@@ -109,14 +119,14 @@ def _pieces(text, prompt):
     return tuple(pieces)
 
 
-def _raw_pieces(text, prompt, weight):
+def _raw_pieces(text, weight):
     start = place = 0
     while place < len(text):
         inner = _inside(text, place)
         match = inner and WEIGHTED.fullmatch(inner)
         if match:
             yield text[start:place], weight
-            yield from _raw_pieces(match["text"], prompt, weight * _number(match["weight"], prompt))
+            yield from _raw_pieces(match["text"], weight * _number(match["weight"]))
             start = place = place + len(inner) + 2
         else:
             place += 2 if text[place] == "\\" else 1

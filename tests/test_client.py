@@ -74,8 +74,9 @@ def test_one_prompt_one_picture():
         ({"num_images": 0}, "`num_images`, `batch_size` must be at least 1"),
         ({"prompts": "(red:1.5) apple"}, r"neither weights nor mixtures.*Received: '\(red:1.5\) apple'"),
         ({"prompts": ["a", "red apple:0.7 | green apple:0.3"]}, "neither weights nor mixtures.*green apple"),
-        ({"negative_prompts": "(red:2)"}, "neither weights nor mixtures"),
-        ({"prompts": "a:1 | b"}, "a part that has no weight, 'b'"),
+        ({"negative_prompts": "(red:2)"}, "`negative_prompts` must have neither weights nor mixtures"),
+        ({"prompts": "a:1 | b"}, "`prompts` has a mixture with a part that has no weight, 'b'"),
+        ({"negative_prompts": "a:1 | b"}, "`negative_prompts` has a mixture"),
         ({"negative_prompts": 3}, "`negative_prompts` must be a str, a list of str or None. Received: .*=3"),
         (
             {"negative_prompts": [None]},

@@ -83,7 +83,7 @@ def test_mixtures():
 def test_wrong_prompts(pipeline, prompt, message):
     with pytest.raises(ValueError, match=f"`prompts` has {message}"):
         pipeline.generate(prompt)
-    with pytest.raises(ValueError, match=f"`prompts` has {message}"):
+    with pytest.raises(ValueError, match=f"`negative_prompts` has {message}"):
         pipeline.generate("a cat", prompt)
 
 

@@ -42,12 +42,11 @@ class Number:
 
 
 class Text:
-    """Any text, as a JSON value; its weights must be right, see `prompt_syntax`."""
+    """Any text, as a JSON value."""
 
     def check(self, value):
         if not isinstance(value, str):
             raise ValueError(f"must be text. Received: {value!r}")
-        parse(value)
         return value
 
 
@@ -136,4 +135,9 @@ def _checked(entry, where):
             entry[name] = SETTINGS[name].check(value)
         except ValueError as error:
             raise UsageError(f"{where}: `{name}` {error}") from error
+    try:
+        for name in ("prompt", "negative_prompt"):
+            parse(entry.get(name, ""), name)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
     return entry

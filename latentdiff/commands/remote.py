@@ -46,7 +46,7 @@ def _check_prompts(requests):
     try:
         for request in requests:
             plain_text(request["prompt"])
-            plain_text(request["negative_prompt"])
+            plain_text(request["negative_prompt"], "negative_prompts")
     except ValueError as error:
         raise UsageError(f"--server: {error}") from error
 
