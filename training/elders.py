@@ -74,11 +74,10 @@ def train(description, name, make_model, learning_rate=None, beta_1=0.9):
     """
     args, config = parse(
         description,
+        required=["text_encoder"],
         text_encoder="folder or name of a KerasHub text preset",
         minutes="ends training after so many; without it as many epochs as the config says",
     )
-    if not args.text_encoder:
-        raise SystemExit("Pass --text-encoder.")
     autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile=False)
     latents, records = load_latents(args.output, config.split or "train", autoencoder)
     latents, captions = latents[:, 0], [record["caption"] for record, *_ in records]  # the pictures as they are

@@ -17,7 +17,7 @@ from training.variations import vary
 
 BATCH_SIZE = 64
 
-args, config = parse(__doc__, data="pictures: a folder, parquet shards or tfds:NAME")
+args, config = parse(__doc__, required=["data"], data="pictures: a folder, parquet shards or tfds:NAME")
 keras.config.set_dtype_policy("float32")  # once for all epochs, so exactly
 autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile=False)
 encode = compile_function(autoencoder.encode, autoencoder)

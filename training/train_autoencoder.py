@@ -14,6 +14,7 @@ from training.training_run import QUICK_LIMIT, callbacks, optimizer, parse
 
 args, config = parse(
     __doc__,
+    required=["data"],
     data="pictures: a folder, parquet shards or tfds:NAME",
     metrics="optional folder with lpips_alexnet_f16.npz, for the perceptual loss",
     init="optional preset to start from",

@@ -13,11 +13,12 @@ from training.configs import load_config
 QUICK_LIMIT = 32
 
 
-def parse(description, **options):
+def parse(description, required=(), **options):
     """Parses the command line of a training script.
 
     Args:
         description: of the script.
+        required: names of the options that must be given.
         options: help texts of further options, all of them paths.
 
     Returns:
@@ -29,7 +30,7 @@ def parse(description, **options):
     parser.add_argument("--epochs", type=int, help="replaces the number of epochs of the config")
     parser.add_argument("--quick", action="store_true", help="a short trial, to see that everything works")
     for name, text in options.items():
-        parser.add_argument("--" + name.replace("_", "-"), help=text)
+        parser.add_argument("--" + name.replace("_", "-"), required=name in required, help=text)
     args = parser.parse_args()
     try:
         config = load_config(args.config, args.quick)

@@ -1,3 +1,5 @@
+import runpy
+import sys
 import types
 
 import pytest
@@ -13,6 +15,23 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing(steps):
     assert float(rate(0)) == 0.0
     assert float(rate(warmup)) == pytest.approx(1e-3)
     assert float(rate(max(steps, warmup + 1))) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "script, option",
+    [
+        ("train_autoencoder", "--data"),
+        ("encode_latents", "--data"),
+        ("train_gan", "--text-encoder"),
+        ("train_vae_sampler", "--text-encoder"),
+    ],
+)
+def test_a_forgotten_option_is_asked_for(script, option, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [script, "--config", "my_pictures", "--output", str(tmp_path / "run")])
+    with pytest.raises(SystemExit):
+        runpy.run_module(f"training.{script}", run_name="__main__")
+    assert f"required: {option}\n" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_clock_ends_training(monkeypatch):
