@@ -6,6 +6,7 @@ import numpy as np
 
 from latentdiff.explain import style
 from latentdiff.metrics import nearest_neighbours
+from latentdiff.prompt_syntax import escape
 
 SCALES = (1, 2, 3, 4, 6, 10)
 SEEDS = 2
@@ -37,7 +38,7 @@ def spread(features):
 def draw(lesson):
     """Pictures by guidance, and the curves of truth and diversity."""
     measured = lesson.can_measure("the curves of truth and diversity over guidance")
-    prompts, labels = _asked(lesson, max(lesson.count // SEEDS, SHOWN) if measured else SHOWN)
+    texts, prompts, labels = _asked(lesson, max(lesson.count // SEEDS, SHOWN) if measured else SHOWN)
     seeds = SEEDS if measured else 1
     rows = [(prompt, lesson.seed + seed) for prompt in prompts for seed in range(seeds)]
     pictures = [lesson.generate(*zip(*rows, strict=True), guidance_scale=float(scale)) for scale in SCALES]
@@ -45,8 +46,8 @@ def draw(lesson):
     parts = figure.subfigures(2, 1, height_ratios=(4.9, 2.4)) if measured else [figure]
     shown = np.stack(pictures)[:, ::seeds][:, :SHOWN].swapaxes(0, 1)
     columns = [f"guidance {scale}" for scale in SCALES]
-    style.show_tiles(parts[0].add_subplot(), shown, columns, [text.replace(", ", ",\n") for text in prompts[:SHOWN]])
-    numbers = {"prompts": prompts, "scales": SCALES, "seeds": seeds}
+    style.show_tiles(parts[0].add_subplot(), shown, columns, [text.replace(", ", ",\n") for text in texts[:SHOWN]])
+    numbers = {"prompts": texts, "scales": SCALES, "seeds": seeds}
     if measured:
         numbers |= _measure(lesson, pictures, [label for label in labels for _ in range(seeds)])
         _draw_curves(parts[1], numbers)
@@ -54,11 +55,12 @@ def draw(lesson):
 
 
 def _asked(lesson, count):
-    """Prompts, and what they ask for: the captions and labels of held-out pictures, where there are such."""
+    """Texts, the prompts for them, and labels: of held-out pictures, where there are such; else prompts alone."""
     if lesson.real is None:
-        return lesson.prompts[:count], None
+        return lesson.prompts[:count], lesson.prompts[:count], None
     rows = lesson.real.held_out(count, lesson.seed)
-    return [lesson.real.captions[row] for row in rows], [lesson.real.labels[row] for row in rows]
+    captions = [lesson.real.captions[row] for row in rows]
+    return captions, [escape(caption) for caption in captions], [lesson.real.labels[row] for row in rows]
 
 
 def _measure(lesson, pictures, wanted):

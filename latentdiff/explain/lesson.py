@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from latentdiff import noise
+from latentdiff import noise, prompt_weights
 from latentdiff.compilation import compile_function
 from latentdiff.explain.style import save_figure
 from latentdiff.images import to_float, to_uint8
@@ -57,12 +57,17 @@ class Lesson:
         self.seed = seed
         self.count = count
         autoencoder = pipeline.model.autoencoder
+        self._encode_text = compile_function(pipeline.encode_text, pipeline.model)
         self._encode = compile_function(autoencoder.encode, pipeline.model)
         self._decode = compile_function(lambda latents: to_uint8(autoencoder.decode(latents)), pipeline.model)
 
     def generate(self, prompts, seeds, **settings):
         """uint8 pictures (n, height, width, 3), with the preset's settings unless told otherwise."""
         return self.pipeline.generate(list(prompts), seed=[int(seed) for seed in seeds], **settings)
+
+    def encode_prompts(self, prompts):
+        """context, context_mask and shares of prompts, as `Pipeline.denoiser` takes them."""
+        return prompt_weights.encode(prompts, self.pipeline.model.text_encoder, self._encode_text)
 
     def encode(self, images):
         """uint8 (n, height, width, 3) -> float32 latents (n, h, w, channels)."""
@@ -77,7 +82,10 @@ class Lesson:
         return ops.convert_to_numpy(noise.normal(self.seed + np.arange(count), self.pipeline.latent_shape))
 
     def subjects(self, count):
-        """(images, captions, whether they are real): held-out real pictures, or the model's own of its prompts."""
+        """(images, captions, whether they are real): held-out real pictures, or the model's own of its prompts.
+
+        Captions of real pictures are plain text, whatever their characters mean in prompts.
+        """
         if self.real is not None:
             rows = self.real.held_out(count, self.seed)
             return self.real.images[rows], [self.real.captions[row] for row in rows], True

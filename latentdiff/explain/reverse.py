@@ -6,6 +6,7 @@ from keras import ops
 from latentdiff.compilation import compile_function
 from latentdiff.explain import style
 from latentdiff.explain.lesson import BATCH_SIZE
+from latentdiff.prompt_syntax import escape
 
 LEVELS = 8
 SHOWN = 3
@@ -17,12 +18,12 @@ def levels(schedule):
     return np.linspace(schedule.num_train_timesteps - 1, schedule.num_train_timesteps / 16, LEVELS, dtype="float32")
 
 
-def guess(lesson, latents, noise, captions, timesteps):
+def guess(lesson, latents, noise, prompts, timesteps):
     """What the network sees and what it guesses.
 
     Args:
         latents, noise: float32 (n, h, w, channels).
-        captions: n strings.
+        prompts: n strings.
         timesteps: (levels,).
 
     Returns:
@@ -30,13 +31,13 @@ def guess(lesson, latents, noise, captions, timesteps):
     """
     model = lesson.pipeline.model
 
-    def predict(noisy_latents, timesteps, context, context_mask):
-        return lesson.pipeline.denoiser(context, context_mask)(noisy_latents, timesteps)[0]
+    def predict(noisy_latents, timesteps, context, context_mask, shares):
+        return lesson.pipeline.denoiser(context, context_mask, shares=shares)(noisy_latents, timesteps)[0]
 
     predict, seen, guesses = compile_function(predict, model), [], []
     for start in range(0, len(latents), BATCH_SIZE):
         rows = slice(start, start + BATCH_SIZE)
-        texts = model.text_encoder.encode(captions[rows])
+        texts = lesson.encode_prompts(prompts[rows])
         for timestep in timesteps:
             times = np.full(len(latents[rows]), timestep, "float32")
             noisy = model.noise_schedule.add_noise(latents[rows], noise[rows], times)
@@ -51,7 +52,8 @@ def draw(lesson):
     images, captions, real = lesson.subjects(MEASURED if lesson.real is not None else SHOWN)
     latents, schedule = lesson.encode(images), lesson.pipeline.model.noise_schedule
     timesteps = levels(schedule)
-    seen, guesses = guess(lesson, latents, lesson.static(len(latents)), captions, timesteps)
+    prompts = [escape(caption) for caption in captions] if real else captions
+    seen, guesses = guess(lesson, latents, lesson.static(len(latents)), prompts, timesteps)
     errors = np.mean(np.square(guesses - latents), axis=(2, 3, 4))  # (levels, n)
     average = np.mean(np.square(latents - latents.mean(0)), axis=(1, 2, 3)).mean()
     noise_rates = ops.convert_to_numpy(schedule.rates(timesteps)[1])

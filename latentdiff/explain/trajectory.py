@@ -34,14 +34,14 @@ def watch(lesson, prompt, num_steps):
     model = pipeline.model
     seeds, counts = np.array([lesson.seed], "int32"), np.array([num_steps], "int32")
 
-    def one_step(noisy_latents, state, step, context, context_mask):
+    def one_step(noisy_latents, state, step, context, context_mask, shares):
         scale = np.array([pipeline.guidance_scale], "float32")
-        guided = pipeline.denoiser(context, context_mask, guidance_scale=scale)
+        guided = pipeline.denoiser(context, context_mask, guidance_scale=scale, shares=shares)
         recorder = Recorder(guided)
         moved = sampler.advance(recorder, model.noise_schedule, noisy_latents, state, step, counts, seeds)
         return *moved, recorder.pred_latents
 
-    one_step, texts = compile_function(one_step, model), model.text_encoder.encode([prompt, ""])
+    one_step, texts = compile_function(one_step, model), lesson.encode_prompts([prompt, ""])
     latents = ops.convert_to_tensor(lesson.static(1))
     states, guesses, state = [latents], [], sampler.init_state(latents)
     for step in range(num_steps):

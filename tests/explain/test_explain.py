@@ -8,8 +8,10 @@ from PIL import Image
 
 from latentdiff import cli, explain
 from latentdiff.commands import preset as preset_command
+from latentdiff.explain import reverse
 from latentdiff.explain.lesson import Lesson
 from latentdiff.explain.real_pictures import RealPictures
+from latentdiff.prompt_syntax import Part, parse
 
 pytest.importorskip("matplotlib")
 PROMPTS = ["a red apple", "a cat", "a rocket"]
@@ -56,6 +58,31 @@ def test_a_model_alone_is_enough(name, pipeline, tmp_path):
         explain.draw(Lesson(pipeline, tmp_path, prompts=PROMPTS), name)
     left_out = [str(warning.message) for warning in caught if "--metrics" in str(warning.message)]
     assert len(left_out) == (name in ("guidance", "unseen"))
+
+
+@pytest.mark.parametrize("caption", ["alarm clock (10:30)", "a poster (2:3)", "red:1 | blue"])
+def test_captions_of_pictures_are_plain_text(caption, pipeline, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Lesson, "generate", spy(Lesson.generate, asked))
+    monkeypatch.setattr(reverse, "guess", spy(reverse.guess, asked))
+    real = real_pictures()
+    real = RealPictures(real.images, [caption] * 12, real.labels, real.training)
+    lesson = Lesson(pipeline, tmp_path, real, mean_colours, PROMPTS, count=4)
+    for name, key in (("guidance", "prompts"), ("reverse", "captions")):
+        asked.clear()
+        explain.draw(lesson, name)
+        assert asked and all(parse(prompt) == [Part(1.0, ((caption, 1.0),))] for prompt in asked)
+        assert set(json.loads((tmp_path / f"{name}.json").read_text())[key]) == {caption}
+
+
+def spy(function, asked):
+    """`function` that also keeps the prompts among its arguments, a sequence of str."""
+
+    def spying(*args, **settings):
+        asked.extend(next(arg for arg in args if isinstance(arg, (list, tuple)) and isinstance(arg[0], str)))
+        return function(*args, **settings)
+
+    return spying
 
 
 def test_every_file_is_a_figure_or_shared():

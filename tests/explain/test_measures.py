@@ -4,7 +4,7 @@ import types
 
 import numpy as np
 import pytest
-from harness import tiny_text_to_image
+from harness import normal, tiny_text_to_image
 from keras import ops
 
 from latentdiff.explain import forward, guidance, reverse, steps, trajectory
@@ -38,24 +38,37 @@ def test_an_oracle_guesses_without_error_and_sees_more_noise_first(lesson):
     latents, noise = np.random.default_rng(0).standard_normal((2, 3, *lesson.pipeline.latent_shape)).astype("float32")
     model = lesson.pipeline.model
 
-    def knows_the_answer(context, context_mask):
+    def knows_the_answer(context, context_mask, shares):
         return lambda noisy_latents, timesteps: (ops.convert_to_tensor(latents), noisy_latents)
 
     pipeline = types.SimpleNamespace(model=model, denoiser=knows_the_answer)
     timesteps = reverse.levels(model.noise_schedule)
-    seen, guesses = reverse.guess(types.SimpleNamespace(pipeline=pipeline), latents, noise, ["a cat"] * 3, timesteps)
+    oracle = types.SimpleNamespace(pipeline=pipeline, encode_prompts=lesson.encode_prompts)
+    seen, guesses = reverse.guess(oracle, latents, noise, ["a cat"] * 3, timesteps)
     assert seen.shape == guesses.shape == (reverse.LEVELS, *latents.shape)
     np.testing.assert_array_equal(guesses, np.broadcast_to(latents, guesses.shape))
     distance = np.abs(seen - latents).mean((1, 2, 3, 4))
     assert (np.diff(distance) < 0).all()
 
 
-def test_the_trajectory_ends_at_the_picture_that_generate_makes(lesson):
-    states, guesses = trajectory.watch(lesson, "a cat", 3)
+@pytest.mark.parametrize("prompt", ["a cat", "a (red:5) cat", "red:1 | a cat:2"])
+def test_the_trajectory_ends_at_the_picture_that_generate_makes(prompt, lesson):
+    states, guesses = trajectory.watch(lesson, prompt, 3)
     assert len(states) == 4 and len(guesses) == 3
-    expected = lesson.generate(["a cat"], [lesson.seed], num_steps=3)
+    expected = lesson.generate([prompt], [lesson.seed], num_steps=3)
     assert np.abs(lesson.decode(states[-1:]).astype(int) - expected).max() <= 2
     np.testing.assert_allclose(states[0], lesson.static(1)[0])
+
+
+def test_the_guess_follows_weights_and_mixtures(lesson):
+    latents, noise = normal(0, 1, 4, 4, 3), normal(1, 1, 4, 4, 3)
+    guesses = {
+        prompt: reverse.guess(lesson, latents, noise, [prompt], [500.0])[1]
+        for prompt in ("a red cat", "a (red:0) cat", "a red cat:1 | a rocket:0", "a red cat:1 | a rocket:1")
+    }
+    plain, without_red, one_end, between = guesses.values()
+    np.testing.assert_allclose(one_end, plain, atol=1e-5)
+    assert np.abs(without_red - plain).max() > 1e-3 and np.abs(between - plain).max() > 1e-3
 
 
 def test_differences_are_from_the_last():
