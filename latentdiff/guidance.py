@@ -1,7 +1,11 @@
 """Guidance: a denoiser that exaggerates what the prompt changes."""
 
+import math
+
 import numpy as np
 from keras import ops
+
+LARGEST = 1e30  # stands for infinity, which JSON does not know; no noise level is higher
 
 
 class ClassifierFreeGuidance:
@@ -61,6 +65,16 @@ class ClassifierFreeGuidance:
 
     def _rates(self, timesteps):
         return (ops.reshape(rates, (-1, 1, 1, 1)) for rates in self.denoiser.noise_schedule.rates(timesteps))
+
+
+def finite_interval(interval):
+    """An interval as JSON can hold it: a list without infinity, or None."""
+    return None if interval is None else [min(float(edge), LARGEST) for edge in interval]
+
+
+def read_interval(finite):
+    """The interval that `finite_interval` made this of."""
+    return None if finite is None else tuple(math.inf if edge >= LARGEST else edge for edge in finite)
 
 
 def check_guidance(rescale, interval, prefix=""):

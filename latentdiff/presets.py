@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 
 from latentdiff import preset_weights
+from latentdiff.guidance import finite_interval, read_interval
 from latentdiff.pipeline import SETTINGS
 from latentdiff.preset_folder import CONFIG_FILE, preset_folder
 from latentdiff.version import __version__
@@ -39,6 +40,7 @@ def load_preset(preset, kind=None, **kwargs):
 
     folder = preset_folder(preset)
     settings = _read_json(folder / TASK_FILE)
+    settings["guidance_interval"] = read_interval(settings.get("guidance_interval"))
     model = keras.saving.deserialize_keras_object(_read_json(folder / CONFIG_FILE))
     try:
         model.text_encoder.tokenizer.load_assets(str(folder / TOKENIZER_FOLDER))
@@ -70,7 +72,8 @@ def save_preset(text_to_image, folder, float16=False, max_shard_bytes=None):
     folder.mkdir(parents=True, exist_ok=True)
     model = text_to_image.model
     _write_json(folder / CONFIG_FILE, _without_training(keras.saving.serialize_keras_object(model)))
-    _write_json(folder / TASK_FILE, {name: getattr(text_to_image, name) for name in SETTINGS})
+    settings = {name: getattr(text_to_image, name) for name in SETTINGS}
+    _write_json(folder / TASK_FILE, {**settings, "guidance_interval": finite_interval(settings["guidance_interval"])})
     model.text_encoder.tokenizer.save_to_preset(str(folder))
     _write_json(folder / METADATA_FILE, _metadata(model))
     preset_weights.save(model, folder, float16, max_shard_bytes)

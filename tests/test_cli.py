@@ -173,12 +173,13 @@ def test_all_options_reach_the_picture(run, pipeline, tmp_path):
     np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "new/folder/cat.png")), expected)
 
 
-def test_limits_of_guidance_are_told_where_there_are_any(run, pipeline, tmp_path):
-    limits = ["--guidance-rescale", 0.7, "--guidance-interval", 0.5, "2"]
+@pytest.mark.parametrize("high, written", [("2", 2.0), ("inf", 1e30)])  # JSON has no infinity
+def test_limits_of_guidance_are_told_where_there_are_any(high, written, run, pipeline, tmp_path):
+    limits = ["--guidance-rescale", 0.7, "--guidance-interval", 0.5, high]
     assert run("a cat", *limits, "--seed", 3, "--output", "out")[0] == 0
     (record,) = manifest(tmp_path / "out")
-    assert record["guidance_rescale"] == 0.7 and record["guidance_interval"] == [0.5, 2.0]
-    limits = {"guidance_rescale": 0.7, "guidance_interval": (0.5, 2.0)}
+    assert record["guidance_rescale"] == 0.7 and record["guidance_interval"] == [0.5, written]
+    limits = {"guidance_rescale": 0.7, "guidance_interval": (0.5, float(high))}
     expected = pipeline.generate("a cat", seed=3, **limits, callback=lambda *step: None)
     np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "out" / record["file"])), expected)
 

@@ -78,9 +78,12 @@ def _count_steps(pipeline, records, editing):
 
 
 def _guidance(pipeline, args):
-    """How guidance is limited, for all pictures alike."""
+    """How guidance is limited, for all pictures alike; numbers that JSON can hold."""
+    from latentdiff.guidance import finite_interval
+
     given = {name: getattr(args, name) for name in ("guidance_rescale", "guidance_interval")}
-    return {name: getattr(pipeline, name) if value is None else value for name, value in given.items()}
+    limits = {name: getattr(pipeline, name) if value is None else value for name, value in given.items()}
+    return {**limits, "guidance_interval": finite_interval(limits["guidance_interval"])}
 
 
 def _generate(pipeline, batch, args, editing, bar, frames):

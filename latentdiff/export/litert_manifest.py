@@ -3,11 +3,11 @@
 import hashlib
 
 from latentdiff import samplers
+from latentdiff.guidance import finite_interval
 from latentdiff.version import __version__
 
 FORMAT = "latentdiff-litert"
 FORMAT_VERSION = 1
-LARGEST = 1e30  # no noise level is higher
 MANIFEST_FILE = "manifest.json"
 SAMPLERS = ("ddim", "dpmpp_2m")
 SPACINGS = ("trailing", "leading", "linspace")
@@ -44,7 +44,7 @@ def manifest(text_to_image, parts, files, quantization):
         "num_steps": text_to_image.num_steps,
         "guidance_scale": text_to_image.guidance_scale,
         "guidance_rescale": text_to_image.guidance_rescale,
-        "guidance_interval": _finite(text_to_image.guidance_interval),
+        "guidance_interval": finite_interval(text_to_image.guidance_interval),
     }
 
 
@@ -82,11 +82,6 @@ def _noise_schedule(schedule):
         "signal_positions": [_short(value) for value in schedule.signal_positions],
         "noise_positions": [_short(value) for value in schedule.noise_positions],
     }
-
-
-def _finite(interval):
-    """An interval without infinity, which JSON does not know."""
-    return interval and [min(float(edge), LARGEST) for edge in interval]
 
 
 def _short(value):
