@@ -72,7 +72,8 @@ def go_up(x, skips, resnet, transformer, widths, num_blocks, attention_levels, d
 class UNet(keras.Model):
     """Residual blocks and attention at falling, then rising resolution, with skip connections between the two halves.
 
-    With the right arguments it is the U-Net of Stable Diffusion 1.5 or 2.1, operation by operation (see `presets`).
+    With the right arguments it is the U-Net of Stable Diffusion 1.5 or 2.1, operation by operation; no weights of
+    theirs come with it.
 
     Args:
         latent_shape: (height, width, channels) of the latents; height and width may be None for any size that can be
