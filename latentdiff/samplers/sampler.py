@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from latentdiff import noise
+from latentdiff.noise_schedule import CLEAN
 from latentdiff.samplers.spacing import KARRAS, SPACINGS, spread
 
 
@@ -38,12 +39,12 @@ class Sampler(abc.ABC):
         return hash((type(self), *sorted(vars(self).items())))
 
     def timesteps(self, place, num_steps, noise_schedule):
-        """The timestep at a place of `num_steps`, (batch,) each -> float32 (batch,); -1 (clean) at the end."""
+        """The timestep at a place of `num_steps`, (batch,) each -> float32 (batch,); CLEAN at the end."""
         place = ops.cast(place, "float32")
         below = ops.floor(place)
 
         def whole(index):
-            return ops.where(index < num_steps, spread(self.spacing, index, num_steps, noise_schedule), -1.0)
+            return ops.where(index < num_steps, spread(self.spacing, index, num_steps, noise_schedule), CLEAN)
 
         index = ops.cast(below, "int32")
         low, high = whole(index), whole(index + 1)
