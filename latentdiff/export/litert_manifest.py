@@ -4,13 +4,13 @@ import hashlib
 
 from latentdiff import samplers
 from latentdiff.guidance import finite_interval
+from latentdiff.samplers.spacing import SPACINGS
 from latentdiff.version import __version__
 
 FORMAT = "latentdiff-litert"
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 SAMPLERS = ("ddim", "dpmpp_2m")
-SPACINGS = ("trailing", "leading", "linspace")
 
 
 def manifest(text_to_image, parts, files, quantization):
