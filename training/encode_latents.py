@@ -40,7 +40,8 @@ def encode_all(pictures, variations):
 
 for split in filter(None, (config.split or "train", config.validation_split)):
     limit = QUICK_LIMIT if args.quick else None
-    pictures = load_pictures(args.data, config.image_size, split if config.split else None, limit=limit)
+    kept = split if split in (config.split, config.validation_split) else None  # without a split all pictures train
+    pictures = load_pictures(args.data, config.image_size, kept, limit=limit)
     latents, records = encode_all(pictures, () if split == config.validation_split else config.variations)
     np.save(args.output / f"latents_{split}.npy", latents)
     rows = {"records": records, "key": cache_key(autoencoder, latents)}
