@@ -52,11 +52,11 @@ class TrainableModel(keras.Model):
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)  # pixels and latents keep their digits; the parts do cast
-        self._before_average = self.before_finalize = lambda: None
+        self.before_finalize = lambda: None  # a callback may want something done before the average takes over
 
     def compile(self, optimizer=None, **kwargs):
         super().compile(optimizer=default_optimizer() if optimizer is None else optimizer, **kwargs)
-        self._before_average = self.before_finalize = lambda: None
+        self._before_average = lambda: None
 
     def make_train_function(self, force=False):
         made = self.train_function is not None and not force

@@ -1,8 +1,6 @@
 """The script between the stages, on a folder of pictures."""
 
 import json
-import runpy
-import sys
 
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ def get_config(quick=False):
 
 
 @pytest.fixture
-def encode(tmp_path, monkeypatch):
+def encode(tmp_path, run_script):
     """Function (split, validation_split) -> the captions encoded, by file name."""
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -34,8 +32,7 @@ def encode(tmp_path, monkeypatch):
     def encode(split, validation_split):
         (tmp_path / "config.py").write_text(CONFIG.format(split=split, validation_split=validation_split))
         arguments = ["--config", tmp_path / "config.py", "--data", pictures, "--output", tmp_path]
-        monkeypatch.setattr(sys, "argv", ["encode_latents", *map(str, arguments)])
-        runpy.run_module("training.encode_latents", run_name="__main__")
+        run_script("encode_latents", *arguments)
         made = {path.stem: json.loads(path.read_text())["records"] for path in tmp_path.glob("latents_*.json")}
         return {name: "".join(record["caption"] for (record,) in records) for name, records in made.items()}
 

@@ -1,8 +1,6 @@
 """The training scripts one after the other on a folder of pictures, as the tutorial has them."""
 
 import csv
-import runpy
-import sys
 
 import keras
 import numpy as np
@@ -43,7 +41,7 @@ def get_config(quick=False):
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch):
+def train(tmp_path, run_script):
     """Function (learning_rate, autoencoder_start, unet_start) -> the preset that the three scripts write."""
     folder, run = tmp_path / "mine", tmp_path / "run"
     folder.mkdir()
@@ -54,9 +52,7 @@ def train(tmp_path, monkeypatch):
         (folder / f"{row}.txt").write_text(caption)
 
     def script(name, *arguments):
-        everywhere = ["--config", str(tmp_path / "config.py"), "--output", str(run)]
-        monkeypatch.setattr(sys, "argv", [name, *everywhere, *map(str, arguments)])
-        runpy.run_module(f"training.{name}", run_name="__main__")
+        run_script(name, "--config", tmp_path / "config.py", "--output", run, *arguments)
 
     def train(learning_rate, autoencoder_start, unet_start):
         (tmp_path / "config.py").write_text(CONFIG.replace("RATE", str(learning_rate)))

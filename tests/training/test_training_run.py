@@ -1,5 +1,3 @@
-import runpy
-import sys
 import types
 
 import pytest
@@ -26,10 +24,9 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing(steps):
         ("train_vae_sampler", "--text-encoder"),
     ],
 )
-def test_a_forgotten_option_is_asked_for(script, option, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [script, "--config", "my_pictures", "--output", str(tmp_path / "run")])
+def test_a_forgotten_option_is_asked_for(script, option, tmp_path, run_script, capsys):
     with pytest.raises(SystemExit):
-        runpy.run_module(f"training.{script}", run_name="__main__")
+        run_script(script, "--config", "my_pictures", "--output", tmp_path / "run")
     assert f"required: {option}\n" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
