@@ -5,11 +5,11 @@
         --preset PRESET --preset-trained "17 minutes on four H100s" --timed-on "two CPU cores" \\
         --data DATA --metrics METRICS --output FOLDER
 
-RUN is a folder with gan.keras and vae_sampler.keras, of training/train_gan.py and training/train_vae_sampler.py;
---same-time a preset trained for as long on the same device, if there is one, --preset the one that was trained for as
-long as it needs. FOLDER gets elders.json with the measures, and a sheet of pictures of each. All make pictures of the
-same captions of training pictures; seconds are those of this machine. The record of the lesson
-(latentdiff/explain/elders.py) is made with --output latentdiff/explain/elders_record.
+RUN is a folder with gan.keras and vae_sampler.keras, of training/train_gan.py and training/train_vae_sampler.py, and the
+autoencoder.keras whose latents they learned; --same-time a preset trained for as long on the same device, if there is
+one, --preset the one that was trained for as long as it needs. FOLDER gets elders.json with the measures, and a sheet of
+pictures of each. All make pictures of the same captions of training pictures; seconds are those of this machine. The
+record of the lesson (latentdiff/explain/elders.py) is made with --output latentdiff/explain/elders_record.
 """
 
 import argparse
@@ -46,18 +46,19 @@ class Elder:
 
     Args:
         path: of the generator, a .keras file.
-        pipeline: a `TextToImage`, whose text encoder and decoder serve here too.
+        autoencoder: the one that the latents are of.
+        text_encoder: `TextEncoder`.
         batch_size: pictures made at once.
     """
 
     calls = 1
 
-    def __init__(self, path, pipeline, batch_size):
+    def __init__(self, path, autoencoder, text_encoder, batch_size):
         self.generator = keras.saving.load_model(path)
-        self.text_encoder, self.batch_size = pipeline.model.text_encoder, batch_size
+        self.text_encoder, self.batch_size = text_encoder, batch_size
 
         def draw(codes, features):
-            return to_uint8(pipeline.model.autoencoder.decode(self.generator([codes, features])))
+            return to_uint8(autoencoder.decode(self.generator([codes, features])))
 
         self.draw = compile_function(draw, self.generator)
 
@@ -124,7 +125,7 @@ def save_sheet(path, make):
 def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("run", type=Path, help="folder with gan.keras and vae_sampler.keras")
+    add("run", type=Path, help="folder with autoencoder.keras, gan.keras and vae_sampler.keras")
     add("--elders-trained", required=True, help="how long those were trained and on what, for the record")
     add("--same-time", help="preset that was trained about as long; without it that row is left out")
     add("--same-time-trained", help="how long and on what; default: as those of RUN")
@@ -142,9 +143,10 @@ def parse_arguments(argv=None):
 
 def load_makers(args, pipeline):
     """What the arguments name, by the names of `latentdiff.explain.elders.MAKERS`: how long it was trained, and it."""
+    shared = keras.saving.load_model(args.run / "autoencoder.keras", compile=False), pipeline.model.text_encoder
     makers = {
-        "vae": (args.elders_trained, Elder(args.run / "vae_sampler.keras", pipeline, args.batch_size)),
-        "gan": (args.elders_trained, Elder(args.run / "gan.keras", pipeline, args.batch_size)),
+        "vae": (args.elders_trained, Elder(args.run / "vae_sampler.keras", *shared, args.batch_size)),
+        "gan": (args.elders_trained, Elder(args.run / "gan.keras", *shared, args.batch_size)),
     }
     if args.same_time:
         trained = args.same_time_trained or args.elders_trained

@@ -9,11 +9,10 @@ from keras import ops
 from latentdiff.layers import Downsample, ResnetBlock, Upsample
 from training.data import Batches
 from training.latent_cache import load_latents
-from training.training_run import TimeLimit, callbacks, load_text_encoder, optimizer, parse
+from training.training_run import callbacks, length, load_text_encoder, optimizer, parse
 
 CODE_DIM, WIDTH, QUICK_WIDTH = 128, 256, 32
 BATCH_SIZE = 64
-ENDLESS = 10**6  # epochs, for a run that a clock ends: the learning rate stays where it is
 
 
 def build_generator(latent_shape, code_dim, features_dim, width, groups=16):
@@ -76,7 +75,6 @@ def train(description, name, make_model, learning_rate=None, beta_1=0.9):
         description,
         required=["text_encoder"],
         text_encoder="folder or name of a KerasHub text preset",
-        minutes="ends training after so many; without it as many epochs as the config says",
     )
     autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile=False)
     latents, records = load_latents(args.output, config.split or "train", autoencoder)
@@ -85,13 +83,12 @@ def train(description, name, make_model, learning_rate=None, beta_1=0.9):
     arrays = {"latents": np.asarray(latents), "features": features}
     batches = Batches(arrays, min(config.batch_size, len(latents)), seed=config.seed, passes=config.passes)
     model = make_model(latents.shape[1:], features.shape[-1], QUICK_WIDTH if args.quick else WIDTH, config.seed)
-    epochs = args.epochs or (ENDLESS if args.minutes else config.epochs)
+    epochs, clock = length(args, config.epochs)
     rate = optimizer(learning_rate or config.learning_rate, epochs * len(batches), config.ema, beta_1)
     model.compile(rate, steps_per_execution=config.steps_per_execution)
-    limit = [TimeLimit(float(args.minutes))] if args.minutes else []
     start = time.perf_counter()
     model.fit(
-        batches, epochs=epochs, shuffle=False, verbose=2, callbacks=callbacks(args.output / name, batches, *limit)
+        batches, epochs=epochs, shuffle=False, verbose=2, callbacks=callbacks(args.output / name, batches, *clock)
     )
     print(f"{model.generator.count_params():,} parameters, {time.perf_counter() - start:.0f} s in fit")
     model.generator.save(args.output / f"{name}.keras")

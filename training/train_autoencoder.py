@@ -10,7 +10,7 @@ from latentdiff.images import image_grid, save_png, to_uint8
 from latentdiff.losses import LPIPS
 from latentdiff.metrics import psnr
 from training.data import Batches, load_pictures, random_flip
-from training.training_run import QUICK_LIMIT, callbacks, optimizer, parse
+from training.training_run import QUICK_LIMIT, callbacks, length, optimizer, parse
 
 args, config = parse(
     __doc__,
@@ -32,8 +32,8 @@ batches = Batches(
     transform=random_flip if config.flip else None,
     workers=2,
 )
-epochs = args.epochs or config.autoencoder_epochs
-print(f"{len(pictures)} pictures, {epochs} epochs of {len(batches)} steps")
+epochs, clock = length(args, config.autoencoder_epochs)
+print(f"{len(pictures)} pictures, {len(batches)} steps an epoch")
 
 autoencoder = Autoencoder(**config.autoencoder)
 if args.init:
@@ -47,7 +47,7 @@ autoencoder.fit(
     epochs=epochs,
     shuffle=False,
     verbose=2,
-    callbacks=callbacks(args.output / "autoencoder", batches),
+    callbacks=callbacks(args.output / "autoencoder", batches, *clock),
 )
 autoencoder.measure_latents(pictures.images)
 autoencoder.save(args.output / "autoencoder.keras")

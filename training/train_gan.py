@@ -1,6 +1,6 @@
 """An elder of diffusion: a small GAN on the same latents, which needs one call a picture.
 
-python -m training.train_gan --config emoji_128 --text-encoder MINILM --minutes 4 --output runs/emoji
+python -m training.train_gan --config elders --text-encoder MINILM --minutes 2 --output runs/elders
 
 Needs the latents of training.encode_latents in the output folder; writes gan.keras, which turns Gaussian codes and
 text features into latents. It exists to be compared with, see benchmarks/elders.py.

@@ -10,7 +10,7 @@ from latentdiff import LatentDiffusion, NoiseSchedule, TextToImage, UNet
 from latentdiff.callbacks import Preview
 from training.data import Batches
 from training.latent_cache import load_latents
-from training.training_run import callbacks, load_text_encoder, optimizer, parse
+from training.training_run import callbacks, length, load_text_encoder, optimizer, parse
 
 args, config = parse(
     __doc__,
@@ -70,8 +70,8 @@ if config.validation_split:
     captions = [record["caption"] for record, *_ in records]
     arrays = {"latents": np.asarray(held_out)[:, 0], "token_ids": text_encoder.tokenize(captions)}
     validation_data = Batches(arrays, min(200, len(held_out)), shuffle=False)
-epochs = args.epochs or config.epochs
-print(f"{len(latents)} latents, {epochs} epochs of {len(batches)} steps")
+epochs, clock = length(args, config.epochs)
+print(f"{len(latents)} latents, {len(batches)} steps an epoch")
 
 model.compile(
     optimizer(config.learning_rate, epochs * len(batches), config.ema), steps_per_execution=config.steps_per_execution
@@ -86,7 +86,7 @@ model.fit(
     epochs=epochs,
     shuffle=False,
     verbose=2,
-    callbacks=callbacks(args.output / "latent_diffusion", batches, *previews),
+    callbacks=callbacks(args.output / "latent_diffusion", batches, *clock, *previews),
 )
 pipeline.save_to_preset(args.output / "preset", float16=True, max_shard_bytes=15_500_000)
 print(f"preset written to {args.output / 'preset'}")

@@ -1,6 +1,6 @@
 """An elder of diffusion: a VAE on the same latents, whose pictures come from its prior.
 
-python -m training.train_vae_sampler --config emoji_128 --text-encoder MINILM --minutes 4 --output runs/emoji
+python -m training.train_vae_sampler --config elders --text-encoder MINILM --minutes 2 --output runs/elders
 
 Needs the latents of training.encode_latents in the output folder; writes vae_sampler.keras, which turns Gaussian
 codes and text features into latents. It exists to be compared with, see benchmarks/elders.py.

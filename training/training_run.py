@@ -11,6 +11,7 @@ from latentdiff.callbacks import AveragedWeights
 from training.configs import load_config
 
 QUICK_LIMIT = 32
+ENDLESS = 10**6  # epochs, for a run that a clock ends
 
 
 def parse(description, required=(), **options):
@@ -28,6 +29,7 @@ def parse(description, required=(), **options):
     parser.add_argument("--config", required=True, help="a name in training/configs or a .py file")
     parser.add_argument("--output", required=True, type=Path, help="folder of this run")
     parser.add_argument("--epochs", type=int, help="replaces the number of epochs of the config")
+    parser.add_argument("--minutes", type=float, help="ends training after so many, whatever the config says")
     parser.add_argument("--quick", action="store_true", help="a short trial, to see that everything works")
     for name, text in options.items():
         parser.add_argument("--" + name.replace("_", "-"), required=name in required, help=text)
@@ -63,6 +65,21 @@ def optimizer(learning_rate, steps, ema, beta_1=0.9):
     return keras.optimizers.AdamW(
         rate, weight_decay=0.01, beta_1=beta_1, beta_2=0.99, global_clipnorm=1.0, use_ema=True, ema_momentum=ema
     )
+
+
+def length(args, epochs):
+    """How long to train.
+
+    Args:
+        args: of `parse`. With --minutes a clock ends training, and the learning rate stays where it is until then.
+        epochs: of the config; --epochs replaces them.
+
+    Returns:
+        the number of epochs to plan for, and a list of callbacks that may end training before.
+    """
+    if args.minutes:
+        return args.epochs or ENDLESS, [TimeLimit(args.minutes)]
+    return args.epochs or epochs, []
 
 
 class TimeLimit(keras.callbacks.Callback):

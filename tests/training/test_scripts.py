@@ -97,3 +97,11 @@ def test_from_a_preset_its_weights_are_the_start(train, tmp_path):
         before, after = (getattr(whole.autoencoder, part).get_weights() for whole in (start.model, model))
         assert largest_change(before, after) < 2e-3, part
     assert model.autoencoder.latent_noise == 0.25  # the losses are those of the config
+
+
+def test_a_clock_ends_the_latent_diffusion(train, tmp_path):
+    tiny_text_to_image().save_to_preset(tmp_path / "start")
+    options = ["--init", tmp_path / "start"]
+    train(1e-2, [*options, "--minutes", "1e-6"], [*options, "--minutes", "1e-6"])
+    for stage in ("autoencoder", "latent_diffusion"):
+        assert len(losses(tmp_path / "run" / stage / "log.csv")) == 1, stage  # of three epochs

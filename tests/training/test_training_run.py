@@ -3,7 +3,7 @@ import types
 import pytest
 from harness import tiny_text_encoder
 
-from training.training_run import TimeLimit, load_text_encoder, optimizer
+from training.training_run import TimeLimit, length, load_text_encoder, optimizer
 
 
 @pytest.mark.parametrize("steps", [1, 2, 40, 20_000])
@@ -29,6 +29,13 @@ def test_a_forgotten_option_is_asked_for(script, option, tmp_path, run_script, c
         run_script(script, "--config", "my_pictures", "--output", tmp_path / "run")
     assert f"required: {option}\n" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_training_is_as_long_as_the_command_line_says_else_the_config():
+    assert length(types.SimpleNamespace(minutes=None, epochs=None), 4) == (4, [])
+    assert length(types.SimpleNamespace(minutes=None, epochs=7), 4) == (7, [])
+    epochs, (limit,) = length(types.SimpleNamespace(minutes=2.0, epochs=None), 4)
+    assert epochs > 1000 and limit.minutes == 2.0
 
 
 def test_a_clock_ends_training(monkeypatch):
