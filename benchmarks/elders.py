@@ -5,11 +5,12 @@
         --preset PRESET --preset-trained "17 minutes on four H100s" --timed-on "two CPU cores" \\
         --data DATA --metrics METRICS --output FOLDER
 
-RUN is a folder with gan.keras and vae_sampler.keras, of training/train_gan.py and training/train_vae_sampler.py, and the
-autoencoder.keras whose latents they learned; --same-time a preset trained for as long on the same device, if there is
-one, --preset the one that was trained for as long as it needs. FOLDER gets elders.json with the measures, and a sheet of
-pictures of each. All make pictures of the same captions of training pictures; seconds are those of this machine. The
-record of the lesson (latentdiff/explain/elders.py) is made with --output latentdiff/explain/elders_record.
+RUN is a folder with gan.keras and vae_sampler.keras, of training/train_gan.py and training/train_vae_sampler.py, and
+the autoencoder.keras whose latents they learned; --same-time a preset trained for as long on the same device, if
+there is one, --preset the one that was trained for as long as it needs. FOLDER gets elders.json with the measures,
+and a sheet of pictures of each. All make pictures of the same captions of training pictures; seconds are those of
+this machine. The record of the lesson (latentdiff/explain/elders.py) is made with --output
+latentdiff/explain/elders_record.
 """
 
 import argparse
