@@ -8,7 +8,7 @@ FIGURES = {
     "reverse": "what the network makes of a noisy picture, at eight noise levels",
     "trajectory": "a picture comes out of static: what is there, and what the network guesses",
     "steps": "the same static with 1 to 128 steps",
-    "variety": "one prompt, sixteen statics",
+    "variety": "one prompt, sixteen patterns of static",
     "steering": "one static, sixteen prompts",
     "guidance": "the same static, guided from 1 to 10",
     "unseen": "prompts for things that the model has never seen, beside the nearest real pictures",

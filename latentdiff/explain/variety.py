@@ -1,4 +1,4 @@
-"""Variety: one prompt, sixteen statics."""
+"""Variety: one prompt, sixteen patterns of static."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ def draw(lesson):
     """Sixteen pictures that differ in their static alone."""
     prompt, seeds = lesson.prompts[0], lesson.seed + np.arange(16)
     pictures = lesson.generate([prompt] * 16, seeds)
-    figure = style.new_figure(3.1, f"Variety: “{prompt}” from sixteen statics")
+    figure = style.new_figure(3.1, f"Variety: “{prompt}” from sixteen patterns of static")
     tiles = pictures.reshape(-1, COLUMNS, *pictures.shape[1:])
     style.show_tiles(figure.add_subplot(), tiles, captions=[f"seed {seed}" for seed in seeds])
     far = np.abs(pictures[1:].astype("float32") - pictures[:-1]).mean()
