@@ -251,7 +251,8 @@ class Autoencoder(TrainableModel):
             count += len(latents)
         mean, square = totals / count
         self.latent_mean.assign(mean.astype("float32"))
-        self.latent_std.assign(np.sqrt(square - mean**2).astype("float32"))
+        # A channel that never changes has a deviation of 0, or of rounding alone, by which nothing can be divided.
+        self.latent_std.assign(np.sqrt(np.maximum(square - mean**2, 1e-8)).astype("float32"))
 
     def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
         """As `keras.Model.export`; by default for float images of any size and batch."""

@@ -112,6 +112,18 @@ def test_measured_latents_have_mean_0_and_deviation_1():
     assert_close(model.encode(images), latents, 1e-5)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.3, 700.1])
+def test_a_channel_without_variance_has_latents_too(value):
+    model = randomize(tiny_autoencoder())
+    kernel, bias = model.encoder.variables[-2:]
+    kernel.assign(arrays(kernel) * np.float32([0, 1, 1, 1, 1, 1]))
+    bias.assign(np.float32([value, 0, 0, 0, 0, 0]))
+    model.measure_latents(IMAGES)
+    latents = arrays(model.encode(IMAGES))
+    np.testing.assert_allclose(latents[..., 0], 0.0, atol=1e-3)
+    np.testing.assert_allclose(latents[..., 1:].std(axis=(0, 1, 2)), 1.0, atol=1e-5)
+
+
 def test_posterior_samples_have_its_mean_and_deviation():
     model = randomize(tiny_autoencoder())
     model.measure_latents(IMAGES)
