@@ -2,15 +2,14 @@
 
     python benchmarks/edge.py --work DIR [--preset P] [--threads 2] [--torch PYTHON] [--edge PYTHON] [--rounds 15]
 
-DIR keeps the exported folders and converted models for the next time. Needs onnxruntime, openvino, nncf, onnx and
-tf2onnx beside the package; PYTHON are those of environments with torch and diffusers, and with what the README of an
-exported folder asks for. All sides are timed in turn, round after round; medians are quoted. How far their answers are
-from those of the TensorFlow graph is measured on the calls of real pictures, other than those that OpenVINO's int8 is
-calibrated on.
+DIR keeps the exported folders and converted models of each preset for the next time. Needs onnxruntime, openvino, nncf,
+onnx and tf2onnx beside the package; PYTHON are those of environments with torch and diffusers, and with what the README
+of an exported folder asks for. All sides are timed in turn, round after round; medians are quoted. How far their
+answers are from those of the TensorFlow graph is measured on the calls of real pictures, other than those that
+OpenVINO's int8 is calibrated on.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -24,6 +23,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.preset_digest import preset_digest
+from benchmarks.serving import Torch, start_torch
 from latentdiff import TextToImage
 from latentdiff.export.litert import export_litert
 from latentdiff.export.litert_quantization import QUANTIZATIONS
@@ -97,24 +98,15 @@ def openvino_side(path, threads):
     return lambda inputs: compiled(inputs)[0]
 
 
-class TorchSide:
+def torch_side(python, unet, mode, threads):
     """diffusers' U-Net of the same shape in a process of its own, see `benchmarks/torch_unet.py`. It answers None."""
+    process, _ = start_torch(python, unet, OMP_NUM_THREADS=str(threads))
+    torch = Torch(process, mode)
 
-    def __init__(self, python, unet, mode, threads):
-        self.mode = mode
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        script = Path(__file__).with_name("torch_unet.py")
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen([python, str(script)], env=environment, **pipes)
-        self._ask(unet.get_config())
+    def call(inputs):
+        torch.seconds(BATCH // 2, 1)
 
-    def _ask(self, value):
-        self.process.stdin.write(json.dumps(value) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def __call__(self, inputs):
-        self._ask({"mode": self.mode, "batch": BATCH // 2, "steps": 1})
+    return call
 
 
 # === Converted models ===
@@ -260,16 +252,17 @@ def main():
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-    args.work.mkdir(parents=True, exist_ok=True)
+    work = args.work / preset_digest(args.preset)
+    work.mkdir(parents=True, exist_ok=True)
     text_to_image = TextToImage.from_preset(args.preset)
-    folders = {quantization: args.work / quantization for quantization in QUANTIZATIONS}
+    folders = {quantization: work / quantization for quantization in QUANTIZATIONS}
     for quantization, folder in folders.items():
         if not folder.exists():
             export_litert(text_to_image, folder, quantization)
     inputs = example(text_to_image)
     function = unet_function(text_to_image, inputs)
-    onnx = onnx_file(function, args.work / "unet.onnx")
-    openvino, openvino_int8 = openvino_files(onnx, args.work, lambda: capture_calls(folders["none"], CALIBRATION))
+    onnx = onnx_file(function, work / "unet.onnx")
+    openvino, openvino_int8 = openvino_files(onnx, work, lambda: capture_calls(folders["none"], CALIBRATION))
     sides = {"TensorFlow graph": tensorflow_side(function)}
     sides |= {f"LiteRT {name}": litert_side(folder, args.threads) for name, folder in folders.items()}
     sides["ONNX Runtime"] = onnx_side(onnx, args.threads)
@@ -277,7 +270,7 @@ def main():
     sides["OpenVINO int8"] = openvino_side(openvino_int8, args.threads)
     if args.torch:
         for mode in ("eager", "frozen"):
-            sides[f"PyTorch {mode}"] = TorchSide(args.torch, text_to_image.model.unet, mode, args.threads)
+            sides[f"PyTorch {mode}"] = torch_side(args.torch, text_to_image.model.unet, mode, args.threads)
     print_calls(sides, inputs, capture_calls(folders["none"], COMPARED), args.rounds)
     print_folders(args.edge, folders, args.threads)
 

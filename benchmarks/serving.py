@@ -10,6 +10,7 @@ sides are left out. Minutes on 2 cores, half of it compiling.
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -77,19 +78,24 @@ class Torch:
         return ask(self.process, {"mode": self.mode, "batch": batch, "steps": steps})["seconds"]
 
 
-def start_torch(python, unet):
+def start_torch(python, unet, **environment):
     """The PyTorch process, and the number of parameters of its U-Net."""
     script = str(Path(__file__).with_name("torch_unet.py"))
-    process = subprocess.Popen([python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": {**os.environ, **environment}}
+    process = subprocess.Popen([python, script], **options)
     return process, ask(process, {name: getattr(unet, name) for name in SHAPE})["parameters"]
 
 
 def ask(process, request):
-    process.stdin.write(json.dumps(request) + "\n")
-    process.stdin.flush()
-    line = process.stdout.readline()
+    try:
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+    except BrokenPipeError:
+        line = ""
     if not line:
-        raise RuntimeError(f"PyTorch stopped with exit code {process.wait()}")
+        process.communicate()  # waits, and closes the pipes
+        raise RuntimeError(f"PyTorch stopped with exit code {process.returncode}")
     return json.loads(line)
 
 

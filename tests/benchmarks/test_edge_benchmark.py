@@ -37,6 +37,33 @@ def test_litert_and_the_graph_agree():
     assert edge.error(lambda call: None, calls, expected) is None
 
 
+def test_a_dead_torch_process_is_told():
+    unet = tiny_export()[0].model.unet
+    with pytest.raises(RuntimeError, match="PyTorch stopped with exit code 1"):
+        edge.torch_side("false", unet, "eager", 1)
+
+
+def test_another_preset_gets_another_folder(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "model.weights.h5").write_text(name)
+    made = []
+
+    def stop(pipeline, folder, quantization):
+        made.append(folder)
+        raise InterruptedError
+
+    monkeypatch.setattr(edge, "export_litert", stop)
+    monkeypatch.setattr(edge.TextToImage, "from_preset", str)
+    monkeypatch.setattr("tensorflow.config.threading.set_intra_op_parallelism_threads", int)  # too late in a test
+    for name in ("one", "one", "two"):
+        monkeypatch.setattr("sys.argv", ["edge", "--work", str(tmp_path / "work"), "--preset", str(tmp_path / name)])
+        with pytest.raises(InterruptedError):
+            edge.main()
+    assert made[0] == made[1] != made[2] and made[0].is_relative_to(tmp_path / "work")
+
+
 def test_report(tmp_path, capsys):
     _, folder = tiny_export()
     args = argparse.Namespace(folders=[folder, folder], threads=1, output=tmp_path)
