@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import scoring
 from benchmarks.asked import sample_rows
 from benchmarks.convergence_report import write_report
+from benchmarks.preset_digest import preset_digest
 from benchmarks.scoring import FEATURE_WEIGHTS
 from latentdiff import NoiseSchedule, TextToImage, samplers
 from latentdiff.metrics.feature_cache import FeatureCache
-from latentdiff.preset_folder import preset_folder
 from training.data import load_pictures
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 100)
@@ -46,7 +46,7 @@ def runs_of(names, counts):
     """The runs as (sampler, denoiser calls, num_steps): a sampler of two calls a step takes half as many steps.
 
     Raises:
-        ValueError: a count below 1.
+        ValueError: a count below 1, or counts that are too low for any step.
     """
     if min(counts) < 1:
         raise ValueError(f"`counts` must be at least 1. Received: counts={list(counts)}")
@@ -55,6 +55,8 @@ def runs_of(names, counts):
         calls = calls_a_step(name)
         steps = sorted({count // calls for count in counts} - {0})
         runs += [(name, calls * num_steps, num_steps) for num_steps in steps]
+    if not runs:
+        raise ValueError(f"`counts` must allow a step of one of {list(names)}. Received: counts={list(counts)}")
     return runs
 
 
@@ -99,13 +101,12 @@ class Bench:
 
 def settings_of(args):
     """What the results depend on; results under other settings are not mixed with them."""
-    digest = hashlib.sha256()
-    for path in sorted(preset_folder(args.preset).glob("model.weights*")):
-        digest.update(path.read_bytes())
     names = ("num_images", "num_real", "guidance_scale", "batch_size")
     return {
         "preset": args.preset,
-        "weights": digest.hexdigest()[:16],
+        "preset_digest": preset_digest(args.preset),
+        "data": args.data,
+        "features": hashlib.sha256((Path(args.metrics) / FEATURE_WEIGHTS).read_bytes()).hexdigest()[:16],
         **{name: getattr(args, name) for name in names},
     }
 

@@ -29,8 +29,9 @@ def data(tmp_path):
 def preset(tmp_path):
     folder = tmp_path / "preset"
     folder.mkdir()
-    for name in ("config.json", "model.weights.h5"):
+    for name in ("config.json", "model.weights.h5", "task.json"):
         (folder / name).write_text("{}")
+    (tmp_path / bench.FEATURE_WEIGHTS).write_text("features")
     return folder
 
 
@@ -89,8 +90,16 @@ def test_results_of_other_settings_are_not_mixed(data, preset, tmp_path):
     run(data, preset, tmp_path, *OPTIONS)
     with pytest.raises(ValueError, match="`output` must be a new folder.*'num_images': 7"):
         run(data, preset, tmp_path, "--num-images", 6, *OPTIONS[2:])
-    (preset / "model.weights.h5").write_text("other")
-    with pytest.raises(ValueError, match="`output` must be a new folder.*weights"):
+    run(data, preset, tmp_path, *OPTIONS)
+    with pytest.raises(ValueError, match="`output` must be a new folder"):
+        run(data.rename(tmp_path / "moved"), preset, tmp_path, *OPTIONS)
+
+
+@pytest.mark.parametrize("name", ["preset/model.weights.h5", "preset/task.json", bench.FEATURE_WEIGHTS])
+def test_results_of_other_weights_are_not_mixed(data, preset, tmp_path, name):
+    run(data, preset, tmp_path, *OPTIONS)
+    (tmp_path / name).write_text("other")
+    with pytest.raises(ValueError, match="`output` must be a new folder.*digest"):
         run(data, preset, tmp_path, *OPTIONS)
 
 
@@ -121,3 +130,5 @@ def test_calls_a_step(name):
 def test_wrong_counts():
     with pytest.raises(ValueError, match="`counts` must be at least 1"):
         bench.runs_of(["ddim"], [4, 0])
+    with pytest.raises(ValueError, match=r"`counts` must allow a step of one of \['heun'\]. Received: counts=\[1\]"):
+        bench.runs_of(["heun"], [1])
