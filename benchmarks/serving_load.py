@@ -111,9 +111,13 @@ def summary(load, samples):
 
 
 def memory(pid):
-    """Resident megabytes of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+    """Resident megabytes of a process, or None after its end."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("VmRSS")]  # none: nobody waited for it yet
+    return kilobytes[0] / 1024 if kilobytes else None
 
 
 def main():
@@ -124,6 +128,8 @@ def main():
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--pid", type=int)
     args = parser.parse_args()
+    if args.pid and memory(args.pid) is None:
+        parser.error(f"--pid must be a running process. Received: {args.pid}")
     load = Load(Client(args.server, args.model, timeout=300.0), args.seconds)
     warnings.simplefilter("always")  # the server says what it bounds
     warnings.showwarning = load.count_warning
@@ -132,7 +138,8 @@ def main():
         thread.start()
     samples = []
     while any(thread.is_alive() for thread in threads):
-        samples += [memory(args.pid)] if args.pid else []
+        sample = memory(args.pid) if args.pid else None
+        samples += [] if sample is None else [sample]
         time.sleep(min(5.0, args.seconds / 20))
     print(json.dumps(summary(load, samples), indent=2))
 

@@ -1,3 +1,9 @@
+import json
+import os
+import subprocess
+import warnings
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -102,9 +108,37 @@ def test_malformed_rows(change):
 
 
 def test_memory_of_this_process():
-    import os
-
     assert 10 < serving_load.memory(os.getpid()) < 100_000
+
+
+def test_memory_of_a_process_that_ended():
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert serving_load.memory(process.pid) is None
+    process.wait()
+    assert serving_load.memory(process.pid) is None
+
+
+def test_a_server_that_ends_leaves_a_summary(monkeypatch, capsys):
+    process = subprocess.Popen(["sleep", "60"])
+    service = Service()
+
+    def generate(**request):
+        if len(service.requests) == 3 and process.poll() is None:
+            process.kill()
+            process.wait()
+        return Service.generate(service, **request)
+
+    monkeypatch.setattr(serving_load, "Client", lambda *arguments, **options: SimpleNamespace(generate=generate))
+    monkeypatch.setattr(serving_load.warnings, "showwarning", serving_load.warnings.showwarning)
+    arguments = ["--server", "here", "--seconds", "0.3", "--clients", "2", "--pid", str(process.pid)]
+    monkeypatch.setattr("sys.argv", ["serving_load", *arguments])
+    with warnings.catch_warnings():
+        serving_load.main()
+    assert json.loads(capsys.readouterr().out)["requests"] > 3
+    with pytest.raises(SystemExit):
+        serving_load.main()
+    assert "--pid must be a running process" in capsys.readouterr().err
 
 
 def test_requests_are_mixed():
