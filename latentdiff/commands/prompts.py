@@ -89,6 +89,7 @@ def arguments(records):
 
 def _read_entries(args):
     """What the arguments and the prompts file say of each prompt: dicts with some of the keys of SETTINGS."""
+    _check_syntax(args.negative_prompt, "negative_prompt", "--negative-prompt")
     entries = [_checked(prompt, "a prompt") for prompt in args.prompts]
     if args.prompts_file is not None:
         entries += _read_file(args.prompts_file)
@@ -135,9 +136,13 @@ def _checked(entry, where):
             entry[name] = SETTINGS[name].check(value)
         except ValueError as error:
             raise UsageError(f"{where}: `{name}` {error}") from error
+    for name in ("prompt", "negative_prompt"):
+        _check_syntax(entry.get(name, ""), name, where)
+    return entry
+
+
+def _check_syntax(text, name, where):
     try:
-        for name in ("prompt", "negative_prompt"):
-            parse(entry.get(name, ""), name)
+        parse(text, name)
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from error
-    return entry
