@@ -194,6 +194,7 @@ def photo(tmp_path):
     mask[8:, 4:10] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
     Image.fromarray(mask[:14]).save(tmp_path / "low.png")
+    Image.fromarray(mask.astype("float32")).save(tmp_path / "float.tiff")
     (tmp_path / "text.png").write_text("no picture")
     return images.load_picture(tmp_path / "photo.png", (8, 8))
 
@@ -251,10 +252,18 @@ def test_trajectory_of_an_edited_picture(run, photo):
         (["--init-image", "text.png"], ["--init-image must be a picture", "text.png"]),
         (["--init-image", "low.png"], ["--init-image", "proportions of 8 x 8", "16 x 14"]),
         (["--init-image", "photo.png", "--mask", "text.png"], ["--mask must be a picture", "text.png"]),
+        (["--init-image", "photo.png", "--mask", "float.tiff"], ["--mask float.tiff can't be used", "mode 'F'"]),
     ],
 )
 def test_wrong_pictures(run, photo, arguments, words):
     refused(run("a cat", "--seed", 7, *arguments), *words)
+
+
+@pytest.mark.parametrize("options", [["--init-image"], ["--init-image", "photo.png", "--mask"]])
+def test_a_picture_that_pillow_finds_too_large(run, photo, options, tmp_path, monkeypatch):
+    Image.new("L", (23, 23)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 16 * 16)
+    refused(run("a cat", "--seed", 7, *options, "huge.png"), f"{options[-1]} huge.png has too many pixels", "529")
 
 
 def test_weights_in_prompts(run, pipeline):

@@ -43,19 +43,16 @@ class Editing:
         """The pipeline for the job, around the model of a `TextToImage`; reads the files in its size.
 
         Raises:
-            UsageError: a picture of other proportions than the model's.
+            UsageError: a picture of other proportions than the model's, or one that can't be used at all.
         """
         if self.image is None:
             return pipeline
         from latentdiff import ImageToImage, Inpaint
         from latentdiff.images import load_mask, load_picture
 
-        try:
-            self.arrays["images"] = load_picture(self.image, pipeline.image_size)
-            if self.mask is not None:
-                self.arrays["masks"] = load_mask(self.mask, pipeline.image_size)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"--init-image can't be used with this preset: {error}") from error
+        self.arrays["images"] = _read(load_picture, self.image, "--init-image", pipeline.image_size)
+        if self.mask is not None:
+            self.arrays["masks"] = _read(load_mask, self.mask, "--mask", pipeline.image_size)
         return (ImageToImage if self.mask is None else Inpaint).from_pipeline(pipeline)
 
     def count_steps(self, pipeline, arguments):
@@ -73,6 +70,14 @@ class Editing:
         return pipeline.generate(inputs, strength=self.strength, **rest, **options)
 
 
+def _read(load, path, option, image_size):
+    """What a function of `latentdiff.images` reads from a picture file."""
+    try:
+        return load(path, image_size)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{option} {path} can't be used with this preset: {error}") from error
+
+
 def _size(path, option):
     """(width, height) of a picture file as it is shown."""
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -84,3 +89,5 @@ def _size(path, option):
         raise UsageError(f"{option} must be a picture file. Received: {path}") from error
     except OSError as error:
         raise UsageError(f"{option} {path} can't be read: {error.strerror or error}") from error
+    except Image.DecompressionBombError as error:
+        raise UsageError(f"{option} {path} has too many pixels: {error}") from error
