@@ -76,10 +76,10 @@ def test_svg_of_aliases_keeps_the_parent_body():
 def test_build_writes_shards_that_load(work, monkeypatch, capsys):
     pytest.importorskip("pyarrow")
     output = work.parent / "emoji"
-    arguments = ["build_emoji", "--output", output, "--work", work, "--styles", "3d", "--shards", "2"]
+    arguments = ["build_emoji", "--output", output, "--work", work, "--styles", "3d", "--shards", "3"]
     monkeypatch.setattr(sys, "argv", [str(argument) for argument in arguments])
     build_emoji.main()
-    assert "1 pictures" in capsys.readouterr().out
+    assert capsys.readouterr().out.count(": 1 pictures") == len(list(output.glob("*-of-00002.parquet"))) == 2
     pictures = load_pictures(output, 128)
     assert sorted(pictures.captions) == ["five o’clock, 3d", "red heart, 3d"]
     five = pictures.captions.index("five o’clock, 3d")
@@ -92,6 +92,16 @@ def test_build_writes_shards_that_load(work, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         build_emoji.main()
     assert "without parquet files" in capsys.readouterr().err
+
+
+def test_build_refuses_styles_without_pictures(work, monkeypatch, capsys):
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr(build_emoji, "drawings", lambda *arguments: {})
+    monkeypatch.setattr(sys, "argv", ["build_emoji", "--output", str(work / "out"), "--work", str(work)])
+    with pytest.raises(SystemExit):
+        build_emoji.main()
+    assert "--styles must have a picture" in capsys.readouterr().err
+    assert not list((work / "out").glob("*.parquet"))
 
 
 @pytest.mark.parametrize("argument", ["--limit", "--shards"])

@@ -58,7 +58,7 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder for the shards")
     parser.add_argument("--styles", nargs="+", choices=STYLES, default=list(STYLES), metavar="STYLE")
     parser.add_argument("--limit", type=int, help="number of emoji (default: all of about 1,600)")
-    parser.add_argument("--shards", type=int, default=3)
+    parser.add_argument("--shards", type=int, default=3, help="at most so many files (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="for the order and the split")
     parser.add_argument("--work", type=pathlib.Path, help="folder for the packages (default: OUTPUT/.packages)")
     args = parser.parse_args()
@@ -75,9 +75,12 @@ def main():
     emoji, names = read_emoji(work)
     sets = {style: drawings(style, names, work, SIZE) for style in args.styles}
     rows = list(build_rows(emoji, sets, args.seed, args.limit))
-    bounds = [len(rows) * shard // args.shards for shard in range(args.shards + 1)]
+    if not rows:
+        parser.error(f"--styles must have a picture of the emoji. Received: {args.styles}")
+    shards = min(args.shards, len(rows))
+    bounds = [len(rows) * shard // shards for shard in range(shards + 1)]
     for shard, (start, stop) in enumerate(itertools.pairwise(bounds)):
-        path = args.output / f"emoji-{shard:05d}-of-{args.shards:05d}.parquet"
+        path = args.output / f"emoji-{shard:05d}-of-{shards:05d}.parquet"
         parquet.write_table(pyarrow.Table.from_pylist(rows[start:stop]), path)
         print(f"{path}: {stop - start} pictures")
 
