@@ -2,7 +2,8 @@
 
 A variation is a function `(image, record, partner, rng) -> (image, record)`: from a picture, uint8 (size, size, 3) on
 white, and its record it makes another one, whose `label`, `style` and `keywords` fit again. `partner` is the image and
-record of another picture of the same style. None means that the variation does not suit the picture.
+record of another picture of the same style, or None where there is none. A variation that does not suit the picture
+gives None.
 
 What is told is never mixed up with the plain pictures (the idea of Karras et al., arXiv:2206.00364, appendix F.2, in
 words), and a small set of pictures lasts longer. Colours, styles and pairs also show that words can be combined freely.
@@ -10,6 +11,7 @@ words), and a small set of pictures lasts longer. Colours, styles and pairs also
 
 import collections
 import dataclasses
+import re
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
@@ -73,8 +75,8 @@ def vary(pictures, variations, seed=0, kept_out=()):
         pictures: `training.data.Pictures`.
         variations: functions as described above.
         seed: int; what is drawn for a picture depends on it and on the picture's row.
-        kept_out: tuples of things. A variation whose label names all things of a tuple is left out, so that they can
-            be asked for to see what a model makes of things that it never saw together.
+        kept_out: tuples of things. A variation whose label names all things of a tuple, in the singular or plural, is
+            left out, so that they can be asked for to see what a model makes of things that it never saw together.
 
     Returns:
         function from a row to a list of images, uint8 (size, size, 3), and a list of as many records, which hold the
@@ -91,14 +93,20 @@ def vary(pictures, variations, seed=0, kept_out=()):
             label = caption.removesuffix(f", {record.get('style')}")
         return pictures.images[row], {**record, "label": label}
 
+    def partner_of(row, rng):
+        rows = rows_of_style[pictures.records[row].get("style")]
+        partner = int(rng.choice(rows))
+        if partner == row:  # the next one; another draw would change what is drawn after it
+            partner = rows[(rows.index(row) + 1) % len(rows)]
+        return None if partner == row else labelled(partner)
+
     def variations_of(row):
         plain = labelled(row)
         varied = [(plain[0], {**plain[1], "caption": pictures.captions[row]})]
         for index, variation in enumerate(variations):
             rng = np.random.default_rng((seed, row, index))
-            partner = labelled(int(rng.choice(rows_of_style[plain[1].get("style")])))
-            image, record = variation(*plain, partner, rng) or plain
-            if any(all(thing in record["label"].lower() for thing in things) for things in kept_out):
+            image, record = variation(*plain, partner_of(row, rng), rng) or plain
+            if any(all(names(record["label"], thing) for thing in things) for things in kept_out):
                 image, record = plain
             caption = ", ".join(str(part) for part in (record["label"], record.get("style")) if part)
             varied.append((image, {**record, "caption": caption}) if record is not plain[1] else varied[0])
@@ -148,7 +156,9 @@ def restyled(image, record, partner, rng):
 
 
 def paired(image, record, partner, rng):
-    """The picture and its partner in one, in one of `LAYOUTS`."""
+    """The picture and its partner in one, in one of `LAYOUTS`; None without a partner."""
+    if partner is None:
+        return None
     layout = LAYOUTS[rng.integers(len(LAYOUTS))]
     canvas = Image.new("RGB", (image.shape[1], image.shape[0]), "white")
     for picture, place in ((image, layout.a), (partner[0], layout.b)):
@@ -175,6 +185,11 @@ def around(picture):
     seen = [np.logical_and.accumulate(white, axis) for axis in (0, 1)]
     seen += [np.flip(np.logical_and.accumulate(np.flip(white, axis), axis), axis) for axis in (0, 1)]
     return np.logical_or.reduce(seen)
+
+
+def names(label, thing):
+    """Whether a label has the words of a thing: "red hats" has those of "hat", "hatching chick" has not."""
+    return re.search(rf"\b{re.escape(thing)}(e?s)?\b", label, re.IGNORECASE) is not None
 
 
 def without_colours(text):

@@ -9,7 +9,7 @@ import pytest
 
 from training.data import Pictures
 from training.latent_cache import cache_key, load_latents
-from training.variations import around, mirrored, paired, recoloured, restyled, vary, with_article
+from training.variations import around, mirrored, names, paired, recoloured, restyled, vary, with_article
 
 SIZE = 64
 RED, GREEN, BLUE = (220, 20, 20), (30, 160, 40), (20, 40, 220)
@@ -270,6 +270,39 @@ def test_vary_takes_partners_of_the_same_style():
     assert len(set(partners)) == 8
 
 
+def test_the_partner_is_another_picture():
+    def watch(image, record, partner, rng):
+        seen.append((record["row"], partner and partner[1]["row"], float(rng.random())))
+
+    pictures, seen = styled_pictures().select([0, 2, 4, 1]), []
+    variations_of = vary(pictures, (watch,) * 40)
+    for row in range(4):
+        variations_of(row)
+    assert {pair[:2] for pair in seen} == {(0, 2), (0, 4), (2, 0), (2, 4), (4, 0), (4, 2), (1, None)}
+    for row in range(4):  # what a variation draws does not depend on whether the picture drew itself
+        for index in range(40):
+            rng = np.random.default_rng((0, row, index))
+            rng.choice([0, 1, 2] if row < 3 else [3])
+            assert seen[40 * row + index][2] == rng.random()
+
+
+def test_a_picture_alone_in_its_style_is_not_paired():
+    pictures = styled_pictures().select([0, 1, 2])
+    images, records = vary(pictures, (paired, mirrored))(1)
+    assert [record["label"] for record in records] == ["thing 1", "thing 1", "mirrored thing 1"]
+    np.testing.assert_array_equal(images[1], images[0])
+
+
+@pytest.mark.parametrize(
+    "label, thing, expected",
+    [("Top hat", "top hat", True), ("two red hats", "hat", True), ("hat", "hat", True), ("red-hat", "hat", True)]
+    + [("hatching chick", "hat", False), ("chat", "hat", False), ("glasses", "glass", True), ("a.c", "abc", False)]
+    + [("abc", "a.c", False)],
+)
+def test_names(label, thing, expected):
+    assert names(label, thing) == expected
+
+
 def test_vary_repeats_a_picture_that_a_variation_does_not_suit():
     pictures = Pictures(white(8)[None], ["snow, flat"], [{"label": "snow", "style": "flat"}])
     images, records = vary(pictures, (recoloured, mirrored))(0)
@@ -315,3 +348,4 @@ def test_vary_keeps_out_what_shall_be_asked_for():
     both = {label for label in labels(()) if "ox" in label and "hen" in label}
     assert len(both) > 4
     assert labels([("hen", "ox"), ("hen", "dodo")]) == labels(()) - both
+    assert labels([("he", "ox")]) == labels(())  # a part of a word
