@@ -31,9 +31,25 @@ class Asked:
         return Asked(self.prompts[:count], self.ids[:count], self.styles[:count])
 
 
+def column(pictures, key):
+    """One entry of each record of `Pictures`, as a list.
+
+    Raises:
+        ValueError: a record without it.
+    """
+    if not all(key in record for record in pictures.records):
+        raise ValueError(f"`data` must have a column {key!r}. Received: columns {sorted(pictures.records[0])}")
+    return [record[key] for record in pictures.records]
+
+
+def are_training(pictures):
+    """Which of the `Pictures` are of the split "train", or of data without splits: bool array (n,)."""
+    return np.array([record.get("split", "train") == "train" for record in pictures.records], bool)
+
+
 def asked_of_pictures(pictures):
     """The captions of `Pictures` whose records have `id` and `style`."""
-    ids, styles = ([record[key] for record in pictures.records] for key in ("id", "style"))
+    ids, styles = (column(pictures, key) for key in ("id", "style"))
     return Asked(list(pictures.captions), [{i} for i in ids], styles)
 
 

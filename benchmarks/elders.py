@@ -27,7 +27,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import scoring
-from benchmarks.asked import asked_of_pictures, sample_rows
+from benchmarks.asked import are_training, asked_of_pictures, column, sample_rows
 from benchmarks.scoring import DIVERSITY, FEATURE_WEIGHTS, LPIPS_WEIGHTS
 from latentdiff import TextToImage, noise
 from latentdiff.compilation import compile_function
@@ -94,8 +94,8 @@ class Bench:
 
     def __init__(self, pictures, features, lpips, num_images, batch_size):
         self.features, self.lpips, self.batch_size = features, lpips, batch_size
-        ids, styles, split = (np.array([r.get(key, "") for r in pictures.records]) for key in ("id", "style", "split"))
-        self.gallery = scoring.Gallery(features(pictures.images), ids, styles, split != "validation")
+        ids, styles = (np.array(column(pictures, key)) for key in ("id", "style"))
+        self.gallery = scoring.Gallery(features(pictures.images), ids, styles, are_training(pictures))
         self.set_scores = scoring.SetScores(self.gallery.features[self.gallery.training])
         rows = sample_rows(np.flatnonzero(self.gallery.training), num_images)
         self.asked = asked_of_pictures(pictures.select(rows))

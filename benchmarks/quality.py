@@ -37,8 +37,8 @@ class Bench:
         self.pictures = load_pictures(args.data, size)
         self.features = FeatureCache(Path(args.metrics) / FEATURE_WEIGHTS, args.cache)
         self.lpips = LPIPS(Path(args.metrics) / LPIPS_WEIGHTS)
-        columns = {key: np.array(_column(self.pictures, key)) for key in ("id", "style", "split", "label")}
-        self.labels, training = columns["label"], columns["split"] == "train"
+        columns = {key: np.array(asks.column(self.pictures, key)) for key in ("id", "style", "split", "label")}
+        self.labels, training = columns["label"], asks.are_training(self.pictures)
         self.gallery = scoring.Gallery(self.features(self.pictures.images), columns["id"], columns["style"], training)
         held_out = np.flatnonzero(~training)
         trained = asks.sample_rows(np.flatnonzero(training), NUM_TRAIN_PROMPTS)
@@ -81,13 +81,6 @@ class Bench:
         self.score(part, "generated", features, asked, sets)
         self.report.add_answers(part, scoring.nearest_answers(features, asked, self.gallery, self.labels))
         return images
-
-
-def _column(pictures, key):
-    """One entry of each record."""
-    if not all(key in record for record in pictures.records):
-        raise ValueError(f"`data` must have a column {key!r}. Received: columns {sorted(pictures.records[0])}")
-    return [record[key] for record in pictures.records]
 
 
 def measure_references(bench):

@@ -18,7 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import scoring
-from benchmarks.asked import sample_rows
+from benchmarks.asked import are_training, sample_rows
 from benchmarks.convergence_report import write_report
 from benchmarks.preset_digest import preset_digest
 from benchmarks.scoring import FEATURE_WEIGHTS
@@ -72,7 +72,7 @@ class Bench:
     def __init__(self, args, model, features):
         self.args, self.model, self.features = args, model, features
         pictures = load_pictures(args.data, model.image_size[0])
-        training = np.array([record.get("split", "train") == "train" for record in pictures.records])
+        training = are_training(pictures)
         rows = np.flatnonzero(training)
         real = features(pictures.images[sample_rows(rows, args.num_real or len(rows), seed=1)])
         self.set_scores = scoring.SetScores(real)

@@ -4,7 +4,16 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.asked import PROMPTS, load_compositions, load_paraphrases, sample_rows
+from benchmarks.asked import (
+    PROMPTS,
+    are_training,
+    asked_of_pictures,
+    column,
+    load_compositions,
+    load_paraphrases,
+    sample_rows,
+)
+from training.data import Pictures
 
 STYLES = {"noto", "noto classic", "twemoji", "3d", "gradient", "flat", "black and white", "emojitwo", "fx", "outline"}
 
@@ -30,6 +39,16 @@ def test_compositions_name_two_things():
     assert {row["style"] for row in rows} == STYLES
     for row in rows:
         assert len(row["things"]) == 2 and row["prompt"].endswith(f", {row['style']}")
+
+
+def test_training_pictures_and_columns():
+    records = [{"id": "a", "split": split} for split in ("train", "validation", "test")] + [{"id": "b"}]
+    pictures = Pictures(np.zeros((4, 8, 8, 3), "uint8"), [""] * 4, records)
+    assert are_training(pictures).tolist() == [True, False, False, True]
+    assert column(pictures, "id") == ["a", "a", "a", "b"]
+    for function in (asked_of_pictures, lambda pictures: column(pictures, "style")):
+        with pytest.raises(ValueError, match=r"`data` must have a column 'style'. Received: columns \['id', 'split'\]"):
+            function(pictures)
 
 
 def test_sample_rows():
