@@ -96,7 +96,7 @@ def test_data_without_pictures_or_text(untouched):
 
 
 def forms_of_data(model):
-    """The same data as images and captions, and as what `encode_latents.py` caches."""
+    """The same data as images and captions, and as latents with token ids or with context."""
     context, context_mask = arrays(model.text_encoder.encode(CAPTIONS))
     latents = arrays(model.autoencoder.encode(IMAGES))
     return {
