@@ -52,7 +52,8 @@ class TrainableModel(keras.Model):
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)  # pixels and latents keep their digits; the parts do cast
-        self.before_finalize = lambda: None  # a callback may want something done before the average takes over
+        # A callback may want something done before the average takes over, or training breaks off; twice is as once.
+        self.before_finalize = lambda: None
 
     def compile(self, optimizer=None, **kwargs):
         super().compile(optimizer=default_optimizer() if optimizer is None else optimizer, **kwargs)
@@ -89,6 +90,7 @@ class TrainableModel(keras.Model):
             return super().fit(*args, **kwargs)
         finally:
             self.optimizer.finalize_variable_values = finalize
+            self.before_finalize()  # TensorFlow does not finalize what broke off; what did ignores this
 
     @property
     def _averaging_optimizer(self):

@@ -172,6 +172,33 @@ def test_error_in_fit_is_not_hidden():
     fit(model, 1)  # and one can go on
 
 
+class BreakOff(keras.callbacks.Callback):
+    """Raises `error` in `hook`, once."""
+
+    def __init__(self, hook, error):
+        super().__init__()
+        setattr(self, hook, self.raise_once)
+        self.error = error
+
+    def raise_once(self, *args, **kwargs):
+        error, self.error = self.error, None
+        if error:
+            raise error
+
+
+@pytest.mark.parametrize("hook", ["on_test_batch_end", "on_epoch_end"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt("stop"), RuntimeError("disk full")])
+def test_what_breaks_off_while_the_average_is_in_the_model_goes_on_from_its_weights(hook, error):
+    whole, broken = make(), make()
+    validation = {"validation_data": (DATA,)} if hook == "on_test_batch_end" else {}
+    fit(whole, 2, callbacks=[AveragedWeights()], **validation)
+    with pytest.raises(type(error), match=str(error)):
+        fit(broken, 2, callbacks=[AveragedWeights(), BreakOff(hook, error)], **validation)
+    fit(broken, 1, callbacks=[AveragedWeights()], **validation)
+    assert_close(raw_weights(broken), raw_weights(whole), 1e-6)
+    assert_close(broken.get_weights(), whole.get_weights(), 1e-6)
+
+
 def test_seed_state_is_saved(tmp_path):
     first, second = make(), make()
     fit(first, 2)
