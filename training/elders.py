@@ -9,7 +9,7 @@ from keras import ops
 from latentdiff.layers import Downsample, ResnetBlock, Upsample
 from training.data import Batches
 from training.latent_cache import load_latents
-from training.training_run import callbacks, length, load_text_encoder, optimizer, parse
+from training.training_run import callbacks, fitting_batch_size, length, load_text_encoder, optimizer, parse
 
 CODE_DIM, WIDTH, QUICK_WIDTH = 128, 256, 32
 BATCH_SIZE = 64
@@ -81,7 +81,9 @@ def train(description, name, make_model, learning_rate=None, beta_1=0.9):
     latents, captions = latents[:, 0], [record["caption"] for record, *_ in records]  # the pictures as they are
     features = caption_features(load_text_encoder(args.text_encoder, config), captions)
     arrays = {"latents": np.asarray(latents), "features": features}
-    batches = Batches(arrays, min(config.batch_size, len(latents)), seed=config.seed, passes=config.passes)
+    batches = Batches(
+        arrays, fitting_batch_size(config.batch_size, len(latents)), seed=config.seed, passes=config.passes
+    )
     model = make_model(latents.shape[1:], features.shape[-1], QUICK_WIDTH if args.quick else WIDTH, config.seed)
     epochs, clock = length(args, config.epochs)
     rate = optimizer(learning_rate or config.learning_rate, epochs * len(batches), config.ema, beta_1)

@@ -10,7 +10,7 @@ from latentdiff.images import image_grid, save_png, to_uint8
 from latentdiff.losses import LPIPS
 from latentdiff.metrics import psnr
 from training.data import Batches, load_pictures, random_flip
-from training.training_run import QUICK_LIMIT, callbacks, length, optimizer, parse
+from training.training_run import QUICK_LIMIT, callbacks, fitting_batch_size, length, optimizer, parse
 
 args, config = parse(
     __doc__,
@@ -26,7 +26,7 @@ if config.validation_split:
     held_out = load_pictures(args.data, config.image_size, config.validation_split, limit=limit)
 batches = Batches(
     {"images": pictures.images},
-    min(config.autoencoder_batch_size, len(pictures)),
+    fitting_batch_size(config.autoencoder_batch_size, len(pictures)),
     seed=config.seed,
     passes=config.autoencoder_passes,
     transform=random_flip if config.flip else None,

@@ -10,7 +10,14 @@ from latentdiff import LatentDiffusion, NoiseSchedule, TextToImage, UNet
 from latentdiff.callbacks import Preview
 from training.data import Batches
 from training.latent_cache import load_latents
-from training.training_run import callbacks, length, load_text_encoder, optimizer, parse
+from training.training_run import (
+    callbacks,
+    fitting_batch_size,
+    length,
+    load_text_encoder,
+    optimizer,
+    parse,
+)
 
 args, config = parse(
     __doc__,
@@ -59,7 +66,7 @@ def draw(batch, rng):
 
 batches = Batches(
     {"rows": np.arange(len(latents))},
-    min(config.batch_size, len(latents)),
+    fitting_batch_size(config.batch_size, len(latents)),
     seed=config.seed,
     passes=config.passes,
     transform=draw,
@@ -69,7 +76,7 @@ if config.validation_split:
     held_out, records = load_latents(args.output, config.validation_split, autoencoder)
     captions = [record["caption"] for record, *_ in records]
     arrays = {"latents": np.asarray(held_out)[:, 0], "token_ids": text_encoder.tokenize(captions)}
-    validation_data = Batches(arrays, min(200, len(held_out)), shuffle=False)
+    validation_data = Batches(arrays, fitting_batch_size(200, len(held_out)), shuffle=False)
 epochs, clock = length(args, config.epochs)
 print(f"{len(latents)} latents, {len(batches)} steps an epoch")
 

@@ -47,6 +47,30 @@ def parse(description, required=(), **options):
     return args, config
 
 
+def num_devices():
+    """How many devices share each batch, see `parse`."""
+    distribution = keras.distribution.distribution()
+    return 1 if distribution is None else distribution.device_mesh.devices.size
+
+
+def fitting_batch_size(wanted, rows):
+    """The largest batch size up to `wanted` that there are rows for and that the devices share evenly.
+
+    Args:
+        wanted: batch size of the config.
+        rows: number of them in the data.
+
+    Raises:
+        ValueError: there is not even one row for each device.
+    """
+    devices = num_devices()
+    if min(wanted, rows) < devices:
+        raise ValueError(
+            f"A batch must have a row for each of {devices} devices. Received: {rows} rows, a batch size of {wanted}"
+        )
+    return min(wanted, rows) // devices * devices
+
+
 def load_text_encoder(preset, config):
     """The text encoder of a KerasHub preset, a folder or a name, with the length, separator and dtype of a config."""
     import keras_hub  # slow, and not every script needs it

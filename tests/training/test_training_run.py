@@ -1,9 +1,10 @@
 import types
 
+import numpy as np
 import pytest
 from harness import tiny_text_encoder
 
-from training.training_run import TimeLimit, length, load_text_encoder, optimizer
+from training.training_run import TimeLimit, fitting_batch_size, length, load_text_encoder, optimizer
 
 
 @pytest.mark.parametrize("steps", [1, 2, 40, 20_000])
@@ -48,6 +49,28 @@ def test_a_clock_ends_training(monkeypatch):
         limit.on_train_batch_end(step)
         ended.append(limit.model.stop_training)
     assert ended == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "devices, wanted, rows, size", [(1, 32, 21, 21), (8, 32, 100, 32), (8, 32, 21, 16), (3, 8, 8, 6)]
+)
+def test_batches_are_shared_evenly_by_the_devices(devices, wanted, rows, size, monkeypatch):
+    share_batches(monkeypatch, devices)
+    assert fitting_batch_size(wanted, rows) == size
+
+
+@pytest.mark.parametrize("wanted, rows", [(32, 7), (7, 100)])
+def test_a_batch_has_a_row_for_each_device(wanted, rows, monkeypatch):
+    share_batches(monkeypatch, 8)
+    with pytest.raises(ValueError, match=f"each of 8 devices. Received: {rows} rows, a batch size of {wanted}"):
+        fitting_batch_size(wanted, rows)
+
+
+def share_batches(monkeypatch, devices):
+    """As `parse` does under JAX where there is more than one."""
+    mesh = types.SimpleNamespace(devices=np.arange(devices))
+    distribution = types.SimpleNamespace(device_mesh=mesh) if devices > 1 else None
+    monkeypatch.setattr("keras.distribution.distribution", lambda: distribution)
 
 
 @pytest.mark.parametrize("separator", [None, "and"])
