@@ -11,8 +11,8 @@ class AveragedWeights(keras.callbacks.SwapEMAWeights):
     """Has the moving average in place of the weights from the end of each epoch to the beginning of the next.
 
     For `TrainableModel`s and an optimizer with `use_ema`. What stands behind it in the list of callbacks sees the
-    average. Other than with `SwapEMAWeights(swap_on_epoch=True)` the weights themselves are never lost: training may
-    stop at any epoch, and go on later.
+    average, and so does validation inside `fit`. Other than with `SwapEMAWeights(swap_on_epoch=True)` the weights
+    themselves are never lost: training may stop at any epoch, and go on later.
     """
 
     def __init__(self):
@@ -30,7 +30,8 @@ class AveragedWeights(keras.callbacks.SwapEMAWeights):
 class Preview(keras.callbacks.Callback):
     """Writes a grid of pictures as training goes on: always the same prompts from the same static.
 
-    Put it behind `AveragedWeights()` to see the averaged weights.
+    When training ends, the last epoch is drawn too, whatever `every` says. Put it behind `AveragedWeights()` to see the
+    averaged weights.
 
     Args:
         pipeline: a `TextToImage` around the model that is trained.
@@ -48,8 +49,18 @@ class Preview(keras.callbacks.Callback):
         self.folder = Path(folder)
         self.every = every
         self.generate = {"seed": seed, **generate}
+        self.undrawn = None
 
     def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self.every == 0:
-            pictures = self.pipeline.generate(self.prompts, **self.generate)
-            save_png(self.folder / f"epoch_{epoch + 1:04}.png", image_grid(pictures), self.generate)
+        self.undrawn = epoch + 1
+        if self.undrawn % self.every == 0:
+            self._draw()
+
+    def on_train_end(self, logs=None):
+        if self.undrawn is not None:
+            self._draw()
+
+    def _draw(self):
+        pictures = self.pipeline.generate(self.prompts, **self.generate)
+        save_png(self.folder / f"epoch_{self.undrawn:04}.png", image_grid(pictures), self.generate)
+        self.undrawn = None
