@@ -1,4 +1,4 @@
-"""What both training models share: good defaults for `compile`, and a moving average of the weights that is safe."""
+"""What all training models share: good defaults for `compile`, and a moving average of the weights that is safe."""
 
 import sys
 
