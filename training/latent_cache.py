@@ -21,7 +21,7 @@ def load_latents(folder, split, autoencoder):
         latents float32 (n, k, h, w, channels), memory-mapped, and records, n lists of k dicts, with their `caption`.
 
     Raises:
-        ValueError: there are none, or another autoencoder made them.
+        ValueError: there are none, another autoencoder made them, or the two files don't belong together.
     """
     path = folder / f"latents_{split}.npy"
     if not path.is_file():
@@ -30,4 +30,9 @@ def load_latents(folder, split, autoencoder):
     rows = json.loads(path.with_suffix(".json").read_text())
     if rows["key"] != cache_key(autoencoder, latents):
         raise ValueError(f"{path} was made by another autoencoder: run training.encode_latents again.")
+    if len(rows["records"]) != len(latents):
+        raise ValueError(
+            f"{path} must have one row for each record of {path.stem}.json: run training.encode_latents again. "
+            f"Received: {len(latents)} rows, {len(rows['records'])} records"
+        )
     return latents, rows["records"]

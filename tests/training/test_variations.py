@@ -337,6 +337,9 @@ def test_latents_come_back_with_their_records_but_not_for_another_autoencoder(tm
     assert loaded_records == [list(varied) for varied in records]
     with pytest.raises(ValueError, match="another autoencoder"):
         load_latents(tmp_path, "train", fake_autoencoder(weight=2.0))
+    np.save(tmp_path / "latents_train.npy", latents[:6])  # of a shorter run that was cut off before the records
+    with pytest.raises(ValueError, match="Received: 6 rows, 10 records"):
+        load_latents(tmp_path, "train", fake_autoencoder())
 
 
 def test_vary_keeps_out_what_shall_be_asked_for():
