@@ -14,22 +14,38 @@ QUICK_LIMIT = 32
 ENDLESS = 10**6  # epochs, for a run that a clock ends
 
 
+def positive(kind):
+    """A `type` of argparse: numbers of this kind above zero."""
+
+    def convert(text):
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"must be above zero. Received: {text}")
+        return value
+
+    convert.__name__ = kind.__name__  # argparse names it where the text is no number
+    return convert
+
+
 def parse(description, required=(), **options):
     """Parses the command line of a training script.
 
     Args:
         description: of the script.
         required: names of the options that must be given.
-        options: help texts of further options, all of them paths.
+        options: help texts of further options, which take a string.
 
     Returns:
         the arguments and the config they name.
+
+    Raises:
+        SystemExit: with the usage, if an option is missing or wrong.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--config", required=True, help="a name in training/configs or a .py file")
     parser.add_argument("--output", required=True, type=Path, help="folder of this run")
-    parser.add_argument("--epochs", type=int, help="replaces the number of epochs of the config")
-    parser.add_argument("--minutes", type=float, help="ends training after so many, whatever the config says")
+    parser.add_argument("--epochs", type=positive(int), help="replaces the number of epochs of the config")
+    parser.add_argument("--minutes", type=positive(float), help="ends training after so many, whatever the config says")
     parser.add_argument("--quick", action="store_true", help="a short trial, to see that everything works")
     for name, text in options.items():
         parser.add_argument("--" + name.replace("_", "-"), required=name in required, help=text)

@@ -32,6 +32,24 @@ def test_a_forgotten_option_is_asked_for(script, option, tmp_path, run_script, c
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "option, value, message",
+    [
+        ("--config", "typo.py", "`--config` must be a file that exists. Received: 'typo.py'"),
+        ("--epochs", "0", "argument --epochs: must be above zero. Received: 0"),
+        ("--epochs", "many", "argument --epochs: invalid int value: 'many'"),
+        ("--minutes", "-1", "argument --minutes: must be above zero. Received: -1"),
+        ("--minutes", "nan", "argument --minutes: must be above zero. Received: nan"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error(option, value, message, tmp_path, run_script, capsys):
+    with pytest.raises(SystemExit):
+        arguments = ["--config", "my_pictures", "--data", tmp_path, "--output", tmp_path / "run", option, value]
+        run_script("train_autoencoder", *arguments)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_training_is_as_long_as_the_command_line_says_else_the_config():
     assert length(types.SimpleNamespace(minutes=None, epochs=None), 4) == (4, [])
     assert length(types.SimpleNamespace(minutes=None, epochs=7), 4) == (7, [])

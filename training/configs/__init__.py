@@ -10,9 +10,17 @@ def load_config(name, quick=False):
 
     Args:
         name: a module of `training.configs`, or the path of a Python file with a function `get_config(quick)`.
-        quick: shrink everything so that a script runs through in seconds on a CPU, to see that it works.
+        quick: shrink everything so that a script runs through in minutes on a CPU, to see that it works.
+
+    Returns:
+        SimpleNamespace, what the file's `get_config(quick)` returns.
+
+    Raises:
+        ValueError: there is no such module or file.
     """
     if str(name).endswith(".py"):
+        if not Path(name).is_file():
+            raise ValueError(f"`--config` must be a file that exists. Received: {str(name)!r}")
         spec = importlib.util.spec_from_file_location(Path(name).stem, name)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
