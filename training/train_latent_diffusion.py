@@ -15,6 +15,7 @@ from training.training_run import (
     fitting_batch_size,
     length,
     load_text_encoder,
+    num_devices,
     optimizer,
     parse,
 )
@@ -73,10 +74,12 @@ batches = Batches(
 )
 validation_data = None
 if config.validation_split:
-    held_out, records = load_latents(args.output, config.validation_split, autoencoder)
-    captions = [record["caption"] for record, *_ in records]
+    held_out, held_out_records = load_latents(args.output, config.validation_split, autoencoder)
+    captions = [record["caption"] for record, *_ in held_out_records]
     arrays = {"latents": np.asarray(held_out)[:, 0], "token_ids": text_encoder.tokenize(captions)}
-    validation_data = Batches(arrays, fitting_batch_size(200, len(held_out)), shuffle=False)
+    validation_data = Batches(
+        arrays, fitting_batch_size(200, len(held_out)), shuffle=False, drop_remainder=num_devices() > 1
+    )
 epochs, clock = length(args, config.epochs)
 print(f"{len(latents)} latents, {len(batches)} steps an epoch")
 
@@ -84,9 +87,11 @@ model.compile(
     optimizer(config.learning_rate, epochs * len(batches), config.ema), steps_per_execution=config.steps_per_execution
 )
 pipeline = TextToImage(model, **config.generate)
-previews = []
-if config.preview_prompts:
-    previews.append(Preview(pipeline, config.preview_prompts, args.output / "previews", every=epochs))
+previews, prompts = [], config.preview_prompts
+if prompts is None:
+    prompts = [record["caption"] for record, *_ in records[:4]]
+if prompts:
+    previews.append(Preview(pipeline, prompts, args.output / "previews", every=epochs))
 model.fit(
     batches,
     validation_data=validation_data,

@@ -5,10 +5,12 @@ import csv
 import keras
 import numpy as np
 import pytest
-from harness import largest_change, tiny_text_to_image
+from harness import gap, largest_change, tiny_text_to_image
 from PIL import Image
 
 from latentdiff import TextToImage
+from latentdiff.images import image_grid
+from training.data import Batches
 
 CAPTIONS = ["a red apple", "a green cat", "the blue rocket", "a small cat"]
 CONFIG = """
@@ -36,13 +38,14 @@ def get_config(quick=False):
         preview_prompts=(),
         generate=dict(num_steps=3, guidance_scale=2.0),
     )
+    config.__dict__.update(CHANGES)
     return config
 """
 
 
 @pytest.fixture
 def train(tmp_path, run_script):
-    """Function (learning_rate, autoencoder_start, unet_start) -> the preset that the three scripts write."""
+    """Function (learning_rate, autoencoder_start, unet_start, **changes) -> the preset that the three scripts write."""
     folder, run = tmp_path / "mine", tmp_path / "run"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -54,8 +57,10 @@ def train(tmp_path, run_script):
     def script(name, *arguments):
         run_script(name, "--config", tmp_path / "config.py", "--output", run, *arguments)
 
-    def train(learning_rate, autoencoder_start, unet_start):
-        (tmp_path / "config.py").write_text(CONFIG.replace("RATE", str(learning_rate)))
+    def train(learning_rate, autoencoder_start, unet_start, **changes):
+        (tmp_path / "config.py").write_text(
+            CONFIG.replace("RATE", str(learning_rate)).replace("CHANGES", repr(changes))
+        )
         script("train_autoencoder", "--data", folder, *autoencoder_start)
         script("encode_latents", "--data", folder)
         script("train_latent_diffusion", *unet_start)
@@ -99,9 +104,23 @@ def test_from_a_preset_its_weights_are_the_start(train, tmp_path):
     assert model.autoencoder.latent_noise == 0.25  # the losses are those of the config
 
 
-def test_a_clock_ends_the_latent_diffusion(train, tmp_path):
+def test_a_clock_ends_both_stages(train, tmp_path, monkeypatch):
+    """After the first epoch: the preview is drawn, and validation saw the last picture too, which fills no batch."""
     tiny_text_to_image().save_to_preset(tmp_path / "start")
-    options = ["--init", tmp_path / "start"]
-    train(1e-2, [*options, "--minutes", "1e-6"], [*options, "--minutes", "1e-6"])
+    options = ["--init", tmp_path / "start", "--minutes", "1e-6"]
+    monkeypatch.setattr("training.training_run.fitting_batch_size", lambda wanted, rows: min(rows, 3))
+    validated, get = set(), Batches.__getitem__
+
+    def spy(self, index):
+        batch = get(self, index)
+        if not self.shuffle:
+            validated.add(len(batch["latents"]))
+        return batch
+
+    monkeypatch.setattr(Batches, "__getitem__", spy)
+    pipeline = train(1e-2, options, options, validation_split="train", preview_prompts=None)
+    assert validated == {3, 1}
+    preview = np.asarray(Image.open(tmp_path / "run/previews/epoch_0001.png"))
+    assert gap(preview, image_grid(pipeline.generate(CAPTIONS, seed=0))) <= 3  # float16 in the preset
     for stage in ("autoencoder", "latent_diffusion"):
         assert len(losses(tmp_path / "run" / stage / "log.csv")) == 1, stage  # of three epochs

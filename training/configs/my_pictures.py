@@ -37,6 +37,7 @@ def get_config(quick=False):
         passes=50,
         learning_rate=1e-4,
         ema=0.999,
+        preview_prompts=None,  # the first captions
     )
     if quick:
         config.__dict__.update(autoencoder_epochs=1, autoencoder_passes=1, batch_size=8, epochs=1, passes=1)
