@@ -5,12 +5,13 @@ import csv
 import keras
 import numpy as np
 import pytest
-from harness import gap, largest_change, tiny_text_to_image
+from harness import gap, largest_change, normal, tiny_autoencoder, tiny_text_encoder, tiny_text_to_image
 from PIL import Image
 
 from latentdiff import TextToImage
 from latentdiff.images import image_grid
 from training.data import Batches
+from training.elders import CODE_DIM, caption_features
 
 CAPTIONS = ["a red apple", "a green cat", "the blue rocket", "a small cat"]
 CONFIG = """
@@ -44,9 +45,9 @@ def get_config(quick=False):
 
 
 @pytest.fixture
-def train(tmp_path, run_script):
-    """Function (learning_rate, autoencoder_start, unet_start, **changes) -> the preset that the three scripts write."""
-    folder, run = tmp_path / "mine", tmp_path / "run"
+def script(tmp_path, run_script):
+    """Function (name, *arguments) that runs a script with `config.py`; the pictures are in `mine`."""
+    folder = tmp_path / "mine"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for row, caption in enumerate(CAPTIONS):
@@ -55,19 +56,36 @@ def train(tmp_path, run_script):
         (folder / f"{row}.txt").write_text(caption)
 
     def script(name, *arguments):
-        run_script(name, "--config", tmp_path / "config.py", "--output", run, *arguments)
+        run_script(name, "--config", tmp_path / "config.py", "--output", tmp_path / "run", *arguments)
+
+    yield script
+    keras.config.set_dtype_policy("float32")
+
+
+def write_config(path, learning_rate, **changes):
+    path.write_text(CONFIG.replace("RATE", str(learning_rate)).replace("CHANGES", repr(changes)))
+
+
+def save_text_encoder(folder):
+    encoder = tiny_text_encoder()
+    encoder.backbone.save_to_preset(folder)
+    encoder.tokenizer.save_to_preset(folder)
+    return encoder
+
+
+@pytest.fixture
+def train(tmp_path, script):
+    """Function (learning_rate, autoencoder_start, unet_start, **changes) -> the preset that the three scripts write."""
+    folder = tmp_path / "mine"
 
     def train(learning_rate, autoencoder_start, unet_start, **changes):
-        (tmp_path / "config.py").write_text(
-            CONFIG.replace("RATE", str(learning_rate)).replace("CHANGES", repr(changes))
-        )
+        write_config(tmp_path / "config.py", learning_rate, **changes)
         script("train_autoencoder", "--data", folder, *autoencoder_start)
         script("encode_latents", "--data", folder)
         script("train_latent_diffusion", *unet_start)
-        return TextToImage.from_preset(run / "preset")
+        return TextToImage.from_preset(tmp_path / "run" / "preset")
 
-    yield train
-    keras.config.set_dtype_policy("float32")
+    return train
 
 
 def losses(log):
@@ -76,9 +94,7 @@ def losses(log):
 
 
 def test_from_nothing_both_stages_learn(train, tmp_path, capsys):
-    encoder = tiny_text_to_image().model.text_encoder
-    encoder.backbone.save_to_preset(tmp_path / "text")
-    encoder.tokenizer.save_to_preset(tmp_path / "text")
+    save_text_encoder(tmp_path / "text")
     pipeline = train(1e-2, [], ["--text-encoder", tmp_path / "text"])
     for stage in ("autoencoder", "latent_diffusion"):
         first, *_, last = losses(tmp_path / "run" / stage / "log.csv")
@@ -124,3 +140,20 @@ def test_a_clock_ends_both_stages(train, tmp_path, monkeypatch):
     assert gap(preview, image_grid(pipeline.generate(CAPTIONS, seed=0))) <= 3  # float16 in the preset
     for stage in ("autoencoder", "latent_diffusion"):
         assert len(losses(tmp_path / "run" / stage / "log.csv")) == 1, stage  # of three epochs
+
+
+def test_the_elders_learn_from_the_same_latents(script, tmp_path):
+    write_config(tmp_path / "config.py", 1e-2, image_size=16, epochs=2)
+    encoder = save_text_encoder(tmp_path / "text")
+    (tmp_path / "run").mkdir()
+    tiny_autoencoder().save(tmp_path / "run" / "autoencoder.keras")
+    script("encode_latents", "--data", tmp_path / "mine")
+    for name, rest in {"vae_sampler": [], "gan": ["--minutes", "1e-6"]}.items():
+        script(f"train_{name}", "--quick", "--text-encoder", tmp_path / "text", *rest)
+        generator = keras.saving.load_model(tmp_path / "run" / f"{name}.keras")
+        made = generator([normal(0, 1, CODE_DIM).repeat(2, axis=0), caption_features(encoder, CAPTIONS[:2])])
+        assert made.shape == (2, 8, 8, 3)
+        assert largest_change(made[:1], made[1:]) > 1e-3, name  # of the same code, by their captions
+    first, last = losses(tmp_path / "run/vae_sampler/log.csv")
+    assert last < 0.9 * first
+    assert np.isfinite(losses(tmp_path / "run/gan/log.csv")).all()
