@@ -123,7 +123,10 @@ def length(args, epochs):
 
 
 class TimeLimit(keras.callbacks.Callback):
-    """Ends training after so many minutes in `fit`, the first step, which compiles, not counted."""
+    """Ends training after so many minutes in `fit`, the first step, which compiles, not counted.
+
+    JAX waits for each step then: what it had queued up would make the clock late.
+    """
 
     def __init__(self, minutes):
         super().__init__()
