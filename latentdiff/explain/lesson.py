@@ -14,8 +14,8 @@ from latentdiff.explain.style import save_figure
 from latentdiff.images import to_float, to_uint8
 
 BATCH_SIZE = 16
-# The shipped preset has seen all but three: robots, but not in this style; crowns, but on heads alone; no owl at all. The
-# first leaves the style open.
+# The shipped preset has seen all but three: robots, but not in this style; crowns, but on heads alone; no owl at all.
+# The first leaves the style open.
 PROMPTS = (
     "dog",
     "red apple, 3d",
