@@ -86,26 +86,14 @@ def vary(pictures, variations, seed=0, kept_out=()):
     for row, record in enumerate(pictures.records):
         rows_of_style[record.get("style")].append(row)
 
-    def labelled(row):
-        record, caption = pictures.records[row], pictures.captions[row]
-        label = record.get("label")
-        if not (isinstance(label, str) and label.strip()):  # none, or the number of a class
-            label = caption.removesuffix(f", {record.get('style')}")
-        return pictures.images[row], {**record, "label": label}
-
-    def partner_of(row, rng):
-        rows = rows_of_style[pictures.records[row].get("style")]
-        partner = int(rng.choice(rows))
-        if partner == row:  # the next one; another draw would change what is drawn after it
-            partner = rows[(rows.index(row) + 1) % len(rows)]
-        return None if partner == row else labelled(partner)
-
     def variations_of(row):
-        plain = labelled(row)
+        plain = labelled(pictures, row)
         varied = [(plain[0], {**plain[1], "caption": pictures.captions[row]})]
         for index, variation in enumerate(variations):
             rng = np.random.default_rng((seed, row, index))
-            image, record = variation(*plain, partner_of(row, rng), rng) or plain
+            other = other_row(row, rows_of_style[plain[1].get("style")], rng)
+            partner = None if other is None else labelled(pictures, other)
+            image, record = variation(*plain, partner, rng) or plain
             if any(all(names(record["label"], thing) for thing in things) for things in kept_out):
                 image, record = plain
             caption = ", ".join(str(part) for part in (record["label"], record.get("style")) if part)
@@ -114,6 +102,23 @@ def vary(pictures, variations, seed=0, kept_out=()):
         return images, records
 
     return variations_of
+
+
+def labelled(pictures, row):
+    """The picture of a row, and its record with a text under `label`."""
+    record, caption = pictures.records[row], pictures.captions[row]
+    label = record.get("label")
+    if not (isinstance(label, str) and label.strip()):  # none, or the number of a class
+        label = caption.removesuffix(f", {record.get('style')}")
+    return pictures.images[row], {**record, "label": label}
+
+
+def other_row(row, rows, rng):
+    """One of `rows` at random that is not `row`, one of them too; None if there is no other."""
+    other = int(rng.choice(rows))
+    if other == row:  # the next one; another draw would change what is drawn after it
+        other = rows[(rows.index(row) + 1) % len(rows)]
+    return None if other == row else other
 
 
 def mirrored(image, record, partner, rng):
