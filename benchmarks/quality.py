@@ -37,7 +37,8 @@ class Bench:
         self.pictures = load_pictures(args.data, size)
         self.features = FeatureCache(Path(args.metrics) / FEATURE_WEIGHTS, args.cache)
         self.lpips = LPIPS(Path(args.metrics) / LPIPS_WEIGHTS)
-        columns = {key: np.array(asks.column(self.pictures, key)) for key in ("id", "style", "split", "label")}
+        asks.column(self.pictures, "split")  # without it nothing would be held out
+        columns = {key: np.array(asks.column(self.pictures, key)) for key in ("id", "style", "label")}
         self.labels, training = columns["label"], asks.are_training(self.pictures)
         self.gallery = scoring.Gallery(self.features(self.pictures.images), columns["id"], columns["style"], training)
         held_out = np.flatnonzero(~training)
