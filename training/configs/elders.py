@@ -5,8 +5,8 @@
     python -m training.train_gan --config elders --text-encoder MINILM --minutes 2 --output runs/elders
     python -m training.train_latent_diffusion --config elders --text-encoder MINILM --minutes 2 --output runs/elders
 
-runs/elders holds the autoencoder.keras of `emoji_128`. With more than one GPU CUDA_VISIBLE_DEVICES=0 keeps each to one.
-benchmarks/elders.py compares the three.
+runs/elders holds the autoencoder.keras of `emoji_128`; for the lesson it was that of ae-2, see training/RUNS.md. With
+more than one GPU CUDA_VISIBLE_DEVICES=0 keeps each script to one. benchmarks/elders.py compares the three.
 """
 
 from training.configs import emoji_128
