@@ -16,7 +16,7 @@ from benchmarks.asked import load_compositions
 from training.variations import mirrored, paired, recoloured, with_article
 
 # What people call the emoji who don't know their labels: up to four descriptions of each, written for training without
-# sight of what the benchmark asks; the 18 that said the same as one of its paraphrases were left out.
+# sight of what the benchmark asks; the 22 that said the same as one of its paraphrases were left out.
 DESCRIPTIONS = json.loads((Path(__file__).parents[1] / "datasets" / "emoji_descriptions.json").read_text("utf-8"))
 
 
