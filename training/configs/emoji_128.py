@@ -1,13 +1,13 @@
 """Captioned emoji in ten styles, 128 x 128 pixels: the shipped preset `emoji-128`.
 
-    python -m training.train_autoencoder --config emoji_128 --data DATA --metrics METRICS --init START --output runs/emoji
-    python -m training.encode_latents --config emoji_128 --data DATA --output runs/emoji
-    python -m training.train_latent_diffusion --config emoji_128 --text-encoder MINILM --init START --output runs/emoji
+    python -m training.train_autoencoder --config emoji_128 --data DATA --metrics METRICS --init START --output RUN
+    python -m training.encode_latents --config emoji_128 --data DATA --output RUN
+    python -m training.train_latent_diffusion --config emoji_128 --text-encoder MINILM --init START --output RUN
 
-DATA holds the parquet shards, METRICS the weights of LPIPS, MINILM a KerasHub preset of a sentence encoder; START is the
-preset to go on from, that of commit a68c5cb for the shipped one. Without --init both stages begin anew, and want more:
---epochs 5 for the autoencoder, --epochs 4 for the U-Net. Cost and results of each run are in training/RUNS.md. With
-KERAS_BACKEND=jax it needs no TensorFlow.
+DATA holds the parquet shards, METRICS the weights of LPIPS, MINILM a KerasHub preset of a sentence encoder; START is
+the preset to go on from, that of commit a68c5cb for the shipped one. Without --init both stages begin anew, and want
+more: --epochs 5 for the autoencoder, --epochs 4 for the U-Net. Cost and results of each run are in training/RUNS.md.
+With KERAS_BACKEND=jax it needs no TensorFlow.
 """
 
 import json
