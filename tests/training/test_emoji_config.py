@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.asked import PROMPTS
-from training.configs.emoji_128 import DESCRIPTIONS, captions
+from training.configs.emoji_128_part_two import DESCRIPTIONS, captions
 
 APPLE = {"label": "red apple", "style": "3d", "caption": "red apple, 3d", "keywords": ["fruit"]}
 OWL = {"label": "mirrored owl", "style": "flat", "caption": "mirrored owl, flat", "keywords": []}
