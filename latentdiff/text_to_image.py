@@ -47,7 +47,8 @@ class TextToImage(Pipeline):
             callback: optional function (step, num_steps, decode), called after each step of a batch; `decode()` gives
                 the pictures at this point, uint8. Makes the loop slower.
             noise: the static itself, float of `latent_shape`, or one for each prompt: for instance one
-                between two seeds, by `noise.interpolate`. The seed then is that of the noise which some samplers add.
+                between two seeds, by `noise.interpolate`. The seed then is that of the noise which some samplers add;
+                with the others all `num_images` of a prompt are equal.
 
         Returns:
             uint8 array (number of pictures, height, width, 3), the pictures of a prompt side by side; for one str and

@@ -1,4 +1,4 @@
-"""Stage two: trains the U-Net on latents and captions, and writes a preset.
+"""Stage two: trains the U-Net on latents and captions, and writes a preset after each epoch.
 
 python -m training.train_latent_diffusion --config emoji_128 --text-encoder MINILM --output runs/emoji
 """
@@ -92,13 +92,25 @@ if prompts is None:
     prompts = [record["caption"] for record, *_ in records[:4]]
 if prompts:
     previews.append(Preview(pipeline, prompts, args.output / "previews", every=epochs))
+
+
+def save_preset(epoch=None, logs=None):
+    pipeline.save_to_preset(args.output / "preset", float16=True, max_shard_bytes=15_500_000)
+
+
 model.fit(
     batches,
     validation_data=validation_data,
     epochs=epochs,
     shuffle=False,
     verbose=2,
-    callbacks=callbacks(args.output / "latent_diffusion", batches, *clock, *previews),
+    callbacks=callbacks(
+        args.output / "latent_diffusion",
+        batches,
+        *clock,
+        keras.callbacks.LambdaCallback(on_epoch_end=save_preset),  # what ends early leaves something to use
+        *previews,
+    ),
 )
-pipeline.save_to_preset(args.output / "preset", float16=True, max_shard_bytes=15_500_000)
+save_preset()
 print(f"preset written to {args.output / 'preset'}")

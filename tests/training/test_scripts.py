@@ -1,6 +1,7 @@
 """The training scripts one after the other on a folder of pictures, as the tutorial has them."""
 
 import csv
+import itertools
 
 import keras
 import numpy as np
@@ -93,12 +94,21 @@ def losses(log):
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-def test_from_nothing_both_stages_learn(train, tmp_path, capsys):
+def test_from_nothing_both_stages_learn(train, tmp_path, capsys, monkeypatch):
     save_text_encoder(tmp_path / "text")
+    saved, save = [], TextToImage.save_to_preset
+
+    def spy(self, *args, **kwargs):
+        saved.append(self.model.unet.get_weights())
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(TextToImage, "save_to_preset", spy)
     pipeline = train(1e-2, [], ["--text-encoder", tmp_path / "text"])
     for stage in ("autoencoder", "latent_diffusion"):
         first, *_, last = losses(tmp_path / "run" / stage / "log.csv")
         assert last < 0.97 * first, stage
+    changes = [largest_change(before, after) for before, after in itertools.pairwise(saved)]
+    assert len(changes) == 3 and min(changes[:2]) > 1e-3 and changes[2] == 0.0  # each epoch its own, the last one stays
     assert "median PSNR of 4 of its own pictures" in capsys.readouterr().out
     mean = pipeline.model.autoencoder.encode(np.array([Image.open(tmp_path / f"mine/{row}.png") for row in range(4)]))
     np.testing.assert_allclose(np.mean(mean, axis=(0, 1, 2)), 0.0, atol=0.02)  # latents were measured
