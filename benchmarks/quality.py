@@ -47,8 +47,12 @@ class Bench:
         asked = asks.asked_of_pictures(self.pictures.select(held_out))
         self.set_scores = scoring.SetScores(self.gallery.features[training])
         self.threshold = scoring.copy_threshold(self.gallery.features[held_out], asked, self.gallery)
-        given = {"num_steps": args.num_steps, "guidance_scale": args.guidance_scale}
+        given = {"num_steps": args.num_steps, "guidance_scale": args.guidance_scale, "sampler": None}
         self.options = {key: getattr(model, key, None) if value is None else value for key, value in given.items()}
+        if args.temperature is not None:
+            sampler = self.options["sampler"]
+            known = sampler if isinstance(sampler, dict) else {"name": sampler}
+            self.options["sampler"] = {**known, "temperature": args.temperature}
         self.report = Report(args.output, {"preset": args.preset, **self.options, "image_size": size})
         self.report.facts = {"num_real": int(training.sum()), "threshold": self.threshold}
 
@@ -178,6 +182,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--cache", help="folder that keeps features between runs")
     parser.add_argument("--num-steps", type=int, help="denoising steps; default: the preset's")
     parser.add_argument("--guidance-scale", type=float, help="default: the preset's")
+    parser.add_argument("--temperature", type=float, help="of the first noise; default: the preset's")
     parser.add_argument("--batch-size", type=int, default=16, help="pictures generated at once")
     parser.add_argument("--image-size", type=int, default=128, help="pixels a side where there is no preset")
     parser.add_argument("--limit", type=int, help="at most so many prompts a part")

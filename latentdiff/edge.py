@@ -98,9 +98,7 @@ class EdgePipeline:
         texts = [prompt, negative_prompt] if settings["guidance_scale"] != 1.0 else [prompt]
         context = [self._encode_text(text) for text in texts]
         places = Places(self.manifest["sampler"]["spacing"], settings.pop("num_steps"), strength, self.schedule)
-        latents = normal(seed, self.manifest["latent_shape"])
-        if image is not None:
-            latents = self._cover(image, latents, places)
+        latents = self._begin(image, normal(seed, self.manifest["latent_shape"]), places)
         step, history = globals()[f"{name}_step"], None
         for index, (here, there) in enumerate(places.steps()):
             predicted = self._denoise(latents, here, context, **settings)
@@ -187,12 +185,14 @@ class EdgePipeline:
             answers += list(answer["prediction"][: len(batch)])
         return answers
 
-    def _cover(self, image, noise, places):
-        """The latents of a picture with the noise that image to image begins with."""
+    def _begin(self, image, noise, places):
+        """What the loop begins with: noise alone, or the latents of a picture with noise."""
+        if not places.first > 0:
+            return noise * np.float32(self.manifest["sampler"].get("temperature", 1.0))
         images = np.asarray(image, np.float32)[None] / np.float32(127.5) - np.float32(1.0)
         start = places.moment(places.first)
         latents = self._run("encoder", images=images)["latents"][0]
-        return start.signal * latents + start.noise * noise if places.first > 0 else noise
+        return start.signal * latents + start.noise * noise
 
     def _decode(self, latents):
         images = self._run("decoder", latents=latents[None].astype(np.float32))["images"][0]

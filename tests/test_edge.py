@@ -55,6 +55,23 @@ def test_same_pictures(settings):
 
 @needs_tensorflow
 @needs_runtime
+def test_same_pictures_at_the_temperature_of_the_manifest(folder):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["sampler"] = {"name": "dpmpp_2m", "spacing": "trailing", "temperature": 0.6}
+    path.write_text(json.dumps(manifest))
+    pipeline, runtime = tiny_export()[0], edge.EdgePipeline(folder)
+    expected = pipeline.generate("a red apple", seed=11, sampler=manifest["sampler"])
+    np.testing.assert_allclose(runtime.generate("a red apple", seed=11).astype(int), expected, atol=2)
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype("uint8")
+    theirs = ImageToImage(pipeline.model, guidance_scale=pipeline.guidance_scale, sampler=manifest["sampler"])
+    settings = {"seed": 4, "num_steps": 5, "strength": 0.7}  # of a picture no noise is scaled
+    expected = theirs.generate({"images": image, "prompts": "cat"}, **settings)
+    np.testing.assert_allclose(runtime.generate("cat", image=image, **settings).astype(int), expected, atol=2)
+
+
+@needs_tensorflow
+@needs_runtime
 @pytest.mark.parametrize("prompt", ["a (red) cat", r"a \(red:2\)", "red: 2", "red | cat", r"red:1 \| cat", "3:2 (cat)"])
 def test_what_looks_like_weights_is_text(prompt):
     pipeline, folder = tiny_export()

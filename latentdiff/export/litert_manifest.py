@@ -54,7 +54,7 @@ def file_record(content):
 
 
 def sampler_record(sampler):
-    """Name and spacing of a sampler.
+    """Name, spacing and temperature of a sampler.
 
     Raises:
         ValueError: a sampler that the edge runtimes don't have.
@@ -66,7 +66,7 @@ def sampler_record(sampler):
             f"`text_to_image.sampler` must be one of {SAMPLERS}, with a `spacing` of {SPACINGS} and no `eta`: the edge "
             f"runtimes have no others. Received: sampler={sampler!r}"
         )
-    return {"name": name, "spacing": known.spacing}
+    return {"name": name, "spacing": known.spacing, "temperature": known.temperature}
 
 
 def _part(name, part, quantization):

@@ -11,13 +11,13 @@ class DDIM(Sampler):
 
     Args:
         eta: share of fresh noise in what is put back, in [0, 1]; 0 makes the picture a function of the first noise.
-        spacing: see `Sampler`.
+        spacing, temperature: see `Sampler`.
 
     Reference: Song et al., Denoising Diffusion Implicit Models, 2020, arXiv:2010.02502, equations 12 and 16.
     """
 
-    def __init__(self, eta=0.0, spacing="trailing"):
-        super().__init__(spacing)
+    def __init__(self, eta=0.0, spacing="trailing", temperature=1.0):
+        super().__init__(spacing, temperature)
         if not 0.0 <= eta <= 1.0:
             raise ValueError(f"`eta` must lie in [0, 1]. Received: eta={eta}")
         self.eta = eta
@@ -71,7 +71,8 @@ class DDIM(Sampler):
             return index + 1, ops.where(ops.reshape(rows >= 0, (-1, 1, 1, 1)), back, latents)
 
         last = ops.max(num_steps)
-        return ops.while_loop(lambda index, _: index < last, body, (ops.cast(0, "int32"), latents))[1]
+        first = ops.while_loop(lambda index, _: index < last, body, (ops.cast(0, "int32"), latents))[1]
+        return first / self.temperature
 
     def _step_back(self, denoiser, noise_schedule, latents, rows, num_steps, num_iterations):
         """The noisy latents that the step from place `rows` on takes to `latents`."""

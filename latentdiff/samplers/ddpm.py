@@ -8,10 +8,10 @@ class DDPM(DDIM):
     latents. It is DDIM with nothing but fresh noise (eta = 1) and the smaller of the two variances of the paper.
 
     Args:
-        spacing: see `Sampler`.
+        spacing, temperature: see `Sampler`.
 
     Reference: Ho et al., Denoising Diffusion Probabilistic Models, 2020, arXiv:2006.11239, equations 6 and 7.
     """
 
-    def __init__(self, spacing="trailing"):
-        super().__init__(eta=1.0, spacing=spacing)
+    def __init__(self, spacing="trailing", temperature=1.0):
+        super().__init__(eta=1.0, spacing=spacing, temperature=temperature)

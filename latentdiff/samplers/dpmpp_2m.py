@@ -10,7 +10,7 @@ class DPMPP2M(Sampler):
     the step before. The first and the last step are those of DDIM.
 
     Args:
-        spacing: see `Sampler`.
+        spacing, temperature: see `Sampler`.
 
     Reference: Lu et al., DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models, 2022,
     arXiv:2211.01095, Algorithm 2.

@@ -10,7 +10,7 @@ class DPMPP2MSDE(DPMPP2M):
     so forgets its errors.
 
     Args:
-        spacing: see `Sampler`.
+        spacing, temperature: see `Sampler`.
 
     Reference: Lu et al., DPM-Solver++, 2022, arXiv:2211.01095, section 5, SDE-DPM-Solver++(2M).
     """

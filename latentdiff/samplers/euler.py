@@ -11,11 +11,11 @@ class Euler(DDIM):
     DDIM without fresh noise once it is scaled back: only the usual spacing differs.
 
     Args:
-        spacing: see `Sampler`.
+        spacing, temperature: see `Sampler`.
 
     Reference: Karras et al., arXiv:2206.00364, equation 4 and lines 3 to 5 of Algorithm 1; Song et al.,
     arXiv:2010.02502, equation 14.
     """
 
-    def __init__(self, spacing="karras"):
-        super().__init__(eta=0.0, spacing=spacing)
+    def __init__(self, spacing="karras", temperature=1.0):
+        super().__init__(eta=0.0, spacing=spacing, temperature=temperature)

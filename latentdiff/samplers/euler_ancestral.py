@@ -12,11 +12,11 @@ class EulerAncestral(DDIM):
 
     Args:
         eta: share of the fresh noise, in [0, 1]; 0 is Euler.
-        spacing: see `Sampler`.
+        spacing, temperature: see `Sampler`.
 
     Reference: Song et al., Score-Based Generative Modeling through Stochastic Differential Equations, 2021,
     arXiv:2011.13456, appendix F, equation 47; the name is that of Crowson's k-diffusion.
     """
 
-    def __init__(self, eta=1.0, spacing="karras"):
-        super().__init__(eta=eta, spacing=spacing)
+    def __init__(self, eta=1.0, spacing="karras", temperature=1.0):
+        super().__init__(eta=eta, spacing=spacing, temperature=temperature)

@@ -14,14 +14,14 @@ class Heun(Sampler):
     Euler's.
 
     Args:
-        spacing: see `Sampler`.
+        spacing, temperature: see `Sampler`.
 
     Reference: Karras et al., Elucidating the Design Space of Diffusion-Based Generative Models, 2022,
     arXiv:2206.00364, Algorithm 1.
     """
 
-    def __init__(self, spacing="karras"):
-        super().__init__(spacing)
+    def __init__(self, spacing="karras", temperature=1.0):
+        super().__init__(spacing, temperature)
 
     def step(self, denoiser, noisy_latents, state, here, there, draws):
         pred_latents, direction = denoiser(noisy_latents, here.timesteps)

@@ -15,7 +15,7 @@ class LCM(Sampler):
     1 to 8 steps are enough. Any other gives smooth pictures of too little variety.
 
     Args:
-        spacing: see `Sampler`.
+        spacing, temperature: see `Sampler`.
 
     Reference: Luo et al., Latent Consistency Models, 2023, arXiv:2310.04378, equation 9 and Algorithm 3; Song et al.,
     Consistency Models, 2023, arXiv:2303.01469, Algorithm 1.

@@ -11,7 +11,7 @@ class UniPC(Sampler):
     been asked at the new point, a corrector of third order takes the answer into account, at no further call.
 
     Args:
-        spacing: see `Sampler`.
+        spacing, temperature: see `Sampler`.
 
     Reference: Zhao et al., UniPC: A Unified Predictor-Corrector Framework for Fast Sampling of Diffusion Models, 2023,
     arXiv:2302.04867, equations 3 and 9, Algorithms 5 and 6.

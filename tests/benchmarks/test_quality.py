@@ -52,13 +52,15 @@ class Oracle:
     image_size = (32, 32)
     num_steps = 20
     guidance_scale = 4.0
+    sampler = "ddim"
 
-    def __init__(self, pictures):
+    def __init__(self, pictures, sampler=sampler):
+        self.expected = (7, 4.0, sampler)
         self.known = dict(zip(pictures.captions, pictures.images, strict=True))
         self.model = types.SimpleNamespace(autoencoder=types.SimpleNamespace(encode=ops.copy, decode=ops.copy))
 
-    def generate(self, prompts, seed, batch_size, num_steps, guidance_scale):
-        assert len(seed) == len(prompts) and (num_steps, guidance_scale) == (7, 4.0)
+    def generate(self, prompts, seed, batch_size, num_steps, guidance_scale, sampler):
+        assert len(seed) == len(prompts) and (num_steps, guidance_scale, sampler) == self.expected
         return np.stack([self.known.get(prompt, np.full((32, 32, 3), 128, "uint8")) for prompt in prompts])
 
 
@@ -82,13 +84,21 @@ def test_every_part_with_an_oracle(data, tmp_path, networks):
     assert rows["validation", "generated"]["number"] == 9
     assert rows["validation", "same emoji, other style"]["joint"] == 0.0
     assert rows["paraphrases", "generated"]["number"] == 2
-    assert content["settings"] == {"preset": None, "num_steps": 7, "guidance_scale": 4.0, "image_size": 32}
+    asked = {"num_steps": 7, "guidance_scale": 4.0, "sampler": "ddim"}
+    assert content["settings"] == {"preset": None, **asked, "image_size": 32}
     assert content["facts"]["num_real"] == 27
     assert content["tables"]["reconstruction"][0]["lpips_mean"] < 1e-4
     assert content["tables"]["diversity"][1]["diversity"] == 0.0
     assert len(content["answers"]["compositions"]) == 40 and len(content["answers"]["validation"]) == 9
     sheets = {path.stem for path in (tmp_path / "out").glob("*.png")}
     assert sheets == {"autoencoder", "validation", "train", "paraphrases", "compositions", "diversity"}
+
+
+def test_at_another_temperature(data, tmp_path, networks):
+    oracle = Oracle(quality.load_pictures(data, 32), sampler={"name": "ddim", "temperature": 0.7})
+    args = arguments(data, tmp_path, "--num-steps", 7, "--temperature", 0.7, "--limit", 2, "--only", "validation")
+    quality.run(args, oracle)
+    assert measured(tmp_path)["settings"]["sampler"] == {"name": "ddim", "temperature": 0.7}
 
 
 def test_references_alone(data, tmp_path, networks):

@@ -49,7 +49,7 @@ def test_files_and_manifest():
     assert manifest["image_size"] == [8, 8] and manifest["latent_shape"] == [4, 4, 3]
     assert manifest["parts"]["denoiser"]["inputs"]["context"] == {"shape": [2, 8, 12], "dtype": "float32"}
     assert manifest["num_steps"] == 3 and manifest["guidance_scale"] == 2.0
-    assert manifest["sampler"] == {"name": "ddim", "spacing": "trailing"}
+    assert manifest["sampler"] == {"name": "ddim", "spacing": "trailing", "temperature": 1.0}
     schedule = manifest["noise_schedule"]
     np.testing.assert_array_equal(
         np.float32(schedule["signal_positions"]), pipeline.model.noise_schedule.signal_positions
@@ -268,8 +268,9 @@ def test_the_manifest_is_json_for_everybody():
 
 
 def test_sampler_record():
-    assert sampler_record(DPMPP2M(spacing="leading")) == {"name": "dpmpp_2m", "spacing": "leading"}
-    assert sampler_record(DDIM()) == {"name": "ddim", "spacing": "trailing"}
+    expected = {"name": "dpmpp_2m", "spacing": "leading", "temperature": 0.5}
+    assert sampler_record(DPMPP2M(spacing="leading", temperature=0.5)) == expected
+    assert sampler_record(DDIM()) == {"name": "ddim", "spacing": "trailing", "temperature": 1.0}
 
 
 # === The look into a file ===

@@ -195,13 +195,14 @@ def test_the_tokens_are_the_same(folder):
 
 @in_a_browser
 def test_the_manifest_decides(folder):
-    """Another sampler, spacing and guidance, and another reading of what the denoiser predicts."""
+    """Another sampler, spacing, temperature and guidance, and another reading of what the denoiser predicts."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     guidance = {"guidance_rescale": 0.7, "guidance_interval": [0.2, 3.0]}
     for name, spacing, prediction_type in (("dpmpp_2m", "leading", "noise"), ("dpmpp_2m", "linspace", "latents")):
-        sampler = {"sampler": {"name": name, "spacing": spacing}, "prediction_type": prediction_type}
-        path.write_text(json.dumps({**manifest, **guidance, **sampler}))
+        sampler = {"name": name, "spacing": spacing, "temperature": 0.8}
+        changes = {"sampler": sampler, "prediction_type": prediction_type}
+        path.write_text(json.dumps({**manifest, **guidance, **changes}))
         with opened(folder) as page:
             _, picture = click(page, prompt="a red apple", seed=3, steps=6, guidance=2.5)
         expected = EdgePipeline(folder).generate("a red apple", seed=3, num_steps=6, guidance_scale=2.5)

@@ -52,6 +52,13 @@ def test_sampling_undoes_it(name, kind, denoiser):
     assert errors[2].max() < 0.02 and errors[2][0] < 2e-3
 
 
+def test_sampling_undoes_it_at_another_temperature():
+    noise, back = there_and_back(DDIM(temperature=0.5), SCHEDULES["cosine"], bent_denoiser, 12)
+    np.testing.assert_allclose(back, LATENTS, atol=0.02)
+    plain, _ = there_and_back(DDIM(), SCHEDULES["cosine"], bent_denoiser, 12)
+    np.testing.assert_allclose(noise, 2.0 * plain, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_noise_is_that_of_the_flow(kind):
     """For Gaussian latents the flow is known: it standardizes them."""

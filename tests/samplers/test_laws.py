@@ -52,6 +52,27 @@ def test_mean_and_covariance(name, kind, spacing):
     np.testing.assert_allclose(covariance, STD**2 * np.eye(5), atol=0.035)
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_temperature_is_that_of_the_first_noise_alone(name):
+    schedule, seeds, num_steps = SCHEDULES["cosine"], np.array([3, 4, 5], "int32"), np.array([4, 1, 6], "int32")
+    denoiser, first = exact_denoiser(schedule), noise.normal(seeds, (2, 2, 3))
+    received = SAMPLERS[name](temperature=0.6).sample(denoiser, schedule, first, num_steps, seeds)
+    assert_close(received, SAMPLERS[name]().sample(denoiser, schedule, 0.6 * first, num_steps, seeds), 1e-5)
+
+
+def test_temperature_scales_the_spread_of_gaussian_latents():
+    """The flow of Gaussian latents is linear."""
+    latents, _ = sampled(SAMPLERS["ddim"](temperature=0.5), SCHEDULES["zero_snr"], 100)
+    assert abs(latents.mean() - MEAN) < 0.02
+    assert abs(latents.std() - 0.5 * STD) < 0.02
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
+def test_temperature_must_be_above_zero(temperature):
+    with pytest.raises(ValueError, match="`temperature` must be above 0"):
+        SAMPLERS["ddim"](temperature=temperature)
+
+
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_lcm_with_the_end_of_the_flow(kind):
     """What an LCM is distilled to answer: the end of the flow. Any number of steps then gives the right latents."""

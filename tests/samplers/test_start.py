@@ -40,6 +40,16 @@ def test_the_two_ends(name, kind):
     assert_close(received, sampler.sample(exact_denoiser(schedule), schedule, draws, num_steps, SEEDS), 1e-5)
 
 
+def test_temperature_leaves_alone_what_begins_part_way():
+    first_step = [0.0, 0.5, 2.0]
+    cold, plain = (
+        run(SAMPLERS["dpmpp_2m"](temperature=temperature), SCHEDULES["scaled_linear"], [4, 4, 4], first_step)[0]
+        for temperature in (0.5, 1.0)
+    )
+    np.testing.assert_array_equal(cold[1:], plain[1:])
+    assert np.abs(cold[0] - plain[0]).max() > 0.1
+
+
 @pytest.mark.parametrize("name", ["ddim", "ddpm", "heun", "lcm"])
 def test_beginning_where_another_run_has_come_to(name):
     """The rest of a way is that way, the fresh noise included (for samplers that remember nothing)."""

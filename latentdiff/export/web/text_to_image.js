@@ -50,7 +50,8 @@ export class TextToImage {
     const contexts = [];
     for (const text of texts) contexts.push(await this.run("text_encoder", { token_ids: this.tokenize(text) }));
     const sampler = SAMPLERS[manifest.sampler.name];
-    let latents = normal(seed, product(manifest.latent_shape));
+    const temperature = manifest.sampler.temperature ?? 1;
+    let latents = normal(seed, product(manifest.latent_shape)).map((value) => temperature * value);
     let history = null;
     let pixels;
     for (let step = 0; step < numSteps; step++) {
