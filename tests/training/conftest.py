@@ -1,7 +1,11 @@
 import runpy
 import sys
 
+import keras
+import numpy as np
 import pytest
+from PIL import Image
+from tiny_run import CAPTIONS
 
 
 @pytest.fixture
@@ -13,3 +17,21 @@ def run_script(monkeypatch):
         runpy.run_module(f"training.{name}", run_name="__main__")
 
     return run
+
+
+@pytest.fixture
+def script(tmp_path, run_script):
+    """Function (name, *arguments) that runs a script with `config.py`; the pictures are in `mine`."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for row, caption in enumerate(CAPTIONS):
+        pixels = np.broadcast_to(rng.integers(0, 256, 3), (8, 8, 3)).astype("uint8")  # of one colour each
+        Image.fromarray(pixels).save(folder / f"{row}.png")
+        (folder / f"{row}.txt").write_text(caption)
+
+    def script(name, *arguments):
+        run_script(name, "--config", tmp_path / "config.py", "--output", tmp_path / "run", *arguments)
+
+    yield script
+    keras.config.set_dtype_policy("float32")

@@ -1,77 +1,16 @@
 """The training scripts one after the other on a folder of pictures, as the tutorial has them."""
 
-import csv
 import itertools
 
-import keras
 import numpy as np
 import pytest
-from harness import gap, largest_change, normal, tiny_autoencoder, tiny_text_encoder, tiny_text_to_image
+from harness import gap, largest_change, tiny_text_to_image
 from PIL import Image
+from tiny_run import CAPTIONS, losses, save_text_encoder, write_config
 
 from latentdiff import TextToImage
 from latentdiff.images import image_grid
 from training.data import Batches
-from training.elders import CODE_DIM, caption_features
-
-CAPTIONS = ["a red apple", "a green cat", "the blue rocket", "a small cat"]
-CONFIG = """
-from training.configs import my_pictures
-
-def get_config(quick=False):
-    config = my_pictures.get_config(quick)
-    sizes = dict(widths=(8,), num_blocks=1, groups=4)
-    config.__dict__.update(
-        image_size=8,
-        flip=False,
-        autoencoder=dict(
-            latent_channels=3, patch_size=2, middle_attention=False, perceptual_weight=0.0, latent_noise=0.25, **sizes
-        ),
-        unet=dict(attention_levels=(), num_heads=2, pool_context=True, **sizes),
-        noise_schedule=dict(kind="scaled_linear"),
-        sequence_length=8,
-        autoencoder_learning_rate=RATE,
-        learning_rate=RATE,
-        autoencoder_epochs=3,
-        autoencoder_passes=5,
-        epochs=3,
-        passes=15,
-        ema=0.5,
-        preview_prompts=(),
-        generate=dict(num_steps=3, guidance_scale=2.0),
-    )
-    config.__dict__.update(CHANGES)
-    return config
-"""
-
-
-@pytest.fixture
-def script(tmp_path, run_script):
-    """Function (name, *arguments) that runs a script with `config.py`; the pictures are in `mine`."""
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for row, caption in enumerate(CAPTIONS):
-        pixels = np.broadcast_to(rng.integers(0, 256, 3), (8, 8, 3)).astype("uint8")  # of one colour each
-        Image.fromarray(pixels).save(folder / f"{row}.png")
-        (folder / f"{row}.txt").write_text(caption)
-
-    def script(name, *arguments):
-        run_script(name, "--config", tmp_path / "config.py", "--output", tmp_path / "run", *arguments)
-
-    yield script
-    keras.config.set_dtype_policy("float32")
-
-
-def write_config(path, learning_rate, **changes):
-    path.write_text(CONFIG.replace("RATE", str(learning_rate)).replace("CHANGES", repr(changes)))
-
-
-def save_text_encoder(folder):
-    encoder = tiny_text_encoder()
-    encoder.backbone.save_to_preset(folder)
-    encoder.tokenizer.save_to_preset(folder)
-    return encoder
 
 
 @pytest.fixture
@@ -87,11 +26,6 @@ def train(tmp_path, script):
         return TextToImage.from_preset(tmp_path / "run" / "preset")
 
     return train
-
-
-def losses(log):
-    with open(log, newline="") as file:
-        return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
 def test_from_nothing_both_stages_learn(train, tmp_path, capsys, monkeypatch):
@@ -150,20 +84,3 @@ def test_a_clock_ends_both_stages(train, tmp_path, monkeypatch):
     assert gap(preview, image_grid(pipeline.generate(CAPTIONS, seed=0))) <= 3  # float16 in the preset
     for stage in ("autoencoder", "latent_diffusion"):
         assert len(losses(tmp_path / "run" / stage / "log.csv")) == 1, stage  # of three epochs
-
-
-def test_the_elders_learn_from_the_same_latents(script, tmp_path):
-    write_config(tmp_path / "config.py", 1e-2, image_size=16, epochs=2)
-    encoder = save_text_encoder(tmp_path / "text")
-    (tmp_path / "run").mkdir()
-    tiny_autoencoder().save(tmp_path / "run" / "autoencoder.keras")
-    script("encode_latents", "--data", tmp_path / "mine")
-    for name, rest in {"vae_sampler": [], "gan": ["--minutes", "1e-6"]}.items():
-        script(f"train_{name}", "--quick", "--text-encoder", tmp_path / "text", *rest)
-        generator = keras.saving.load_model(tmp_path / "run" / f"{name}.keras")
-        made = generator([normal(0, 1, CODE_DIM).repeat(2, axis=0), caption_features(encoder, CAPTIONS[:2])])
-        assert made.shape == (2, 8, 8, 3)
-        assert largest_change(made[:1], made[1:]) > 1e-3, name  # of the same code, by their captions
-    first, last = losses(tmp_path / "run/vae_sampler/log.csv")
-    assert last < 0.9 * first
-    assert np.isfinite(losses(tmp_path / "run/gan/log.csv")).all()
