@@ -22,6 +22,7 @@ from latentdiff.images import to_float, to_uint8
 from latentdiff.losses import LPIPS
 from latentdiff.metrics import paired_distances
 from latentdiff.metrics.feature_cache import FeatureCache
+from latentdiff.samplers import as_dict
 from training.data import load_pictures
 
 NUM_TRAIN_PROMPTS = 1000
@@ -50,9 +51,7 @@ class Bench:
         given = {"num_steps": args.num_steps, "guidance_scale": args.guidance_scale, "sampler": None}
         self.options = {key: getattr(model, key, None) if value is None else value for key, value in given.items()}
         if args.temperature is not None:
-            sampler = self.options["sampler"]
-            known = sampler if isinstance(sampler, dict) else {"name": sampler}
-            self.options["sampler"] = {**known, "temperature": args.temperature}
+            self.options["sampler"] = {**as_dict(self.options["sampler"]), "temperature": args.temperature}
         self.report = Report(args.output, {"preset": args.preset, **self.options, "image_size": size})
         self.report.facts = {"num_real": int(training.sum()), "threshold": self.threshold}
 

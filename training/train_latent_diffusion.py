@@ -94,7 +94,7 @@ if prompts:
     previews.append(Preview(pipeline, prompts, args.output / "previews", every=epochs))
 
 
-def save_preset(epoch=None, logs=None):
+def save_preset():
     pipeline.save_to_preset(args.output / "preset", float16=True, max_shard_bytes=15_500_000)
 
 
@@ -108,9 +108,9 @@ model.fit(
         args.output / "latent_diffusion",
         batches,
         *clock,
-        keras.callbacks.LambdaCallback(on_epoch_end=save_preset),  # what ends early leaves something to use
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: save_preset()),  # in case it breaks off
         *previews,
     ),
 )
-save_preset()
+save_preset()  # a run that is taken up again may have no epoch left
 print(f"preset written to {args.output / 'preset'}")

@@ -24,6 +24,11 @@ SAMPLERS = {
 }
 
 
+def as_dict(sampler):
+    """A new dict of name and arguments from one, or from a name."""
+    return dict(sampler) if isinstance(sampler, dict) else {"name": sampler}
+
+
 def get(sampler):
     """A sampler from its name, from a dict of name and arguments, or the sampler itself.
 
@@ -34,7 +39,7 @@ def get(sampler):
     """
     if isinstance(sampler, Sampler):
         return sampler
-    arguments = dict(sampler) if isinstance(sampler, dict) else {"name": sampler}
+    arguments = as_dict(sampler)
     name = arguments.pop("name", None)
     if name not in SAMPLERS:
         raise ValueError(f"`sampler` must be one of {sorted(SAMPLERS)}, or a Sampler. Received: sampler={sampler!r}")
