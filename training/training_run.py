@@ -46,6 +46,7 @@ def parse(description, required=(), **options):
     parser.add_argument("--output", required=True, type=Path, help="folder of this run")
     parser.add_argument("--epochs", type=positive(int), help="replaces the number of epochs of the config")
     parser.add_argument("--minutes", type=positive(float), help="ends training after so many, whatever the config says")
+    parser.add_argument("--seed", type=int, help="replaces the seed of the config, for a second run of the same")
     parser.add_argument("--quick", action="store_true", help="a short trial, to see that everything works")
     for name, text in options.items():
         parser.add_argument("--" + name.replace("_", "-"), required=name in required, help=text)
@@ -54,6 +55,7 @@ def parse(description, required=(), **options):
         config = load_config(args.config, args.quick)
     except ValueError as error:
         parser.error(str(error))
+    config.seed = config.seed if args.seed is None else args.seed
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.dtype)
     if keras.backend.backend() == "jax" and len(keras.distribution.list_devices()) > 1:
