@@ -75,7 +75,7 @@ class EdgePipeline:
             guidance_rescale: float in [0, 1], how far the contrast that guidance adds is taken back.
             guidance_interval: (low, high), noise levels between which guidance works.
             seed: int in [0, 2**31 - 1]; None takes a fresh one.
-            sampler: "ddim" or "dpmpp_2m".
+            sampler: "ddim" or "dpmpp_2m", as it is by default.
             image: optional uint8 array (height, width, 3) to start from.
             strength: float in [0, 1], with `image`: how much of it is made anew.
             callback: optional function (step, num_steps, decode), called after each step; `decode()` gives its picture.
@@ -91,15 +91,15 @@ class EdgePipeline:
         given = {"num_steps": num_steps, "guidance_scale": guidance_scale}
         given |= {"guidance_rescale": guidance_rescale, "guidance_interval": guidance_interval}
         settings = {name: self.manifest[name] if value is None else value for name, value in given.items()}
-        name = self.manifest["sampler"]["name"] if sampler is None else sampler
+        how = self.manifest["sampler"] if sampler is None else {"name": sampler, "spacing": "trailing"}
         seed = secrets.randbelow(MAX_SEED) if seed is None else seed
         strength = 1.0 if image is None else strength
-        self._check(name, seed, strength, image, **settings)
+        self._check(how["name"], seed, strength, image, **settings)
         texts = [prompt, negative_prompt] if settings["guidance_scale"] != 1.0 else [prompt]
         context = [self._encode_text(text) for text in texts]
-        places = Places(self.manifest["sampler"]["spacing"], settings.pop("num_steps"), strength, self.schedule)
-        latents = self._begin(image, normal(seed, self.manifest["latent_shape"]), places)
-        step, history = globals()[f"{name}_step"], None
+        places = Places(how["spacing"], settings.pop("num_steps"), strength, self.schedule)
+        latents = self._begin(image, normal(seed, self.manifest["latent_shape"]), places, how.get("temperature", 1.0))
+        step, history = globals()[f"{how['name']}_step"], None
         for index, (here, there) in enumerate(places.steps()):
             predicted = self._denoise(latents, here, context, **settings)
             latents, history = step(*predicted, history, here, there)
@@ -185,10 +185,10 @@ class EdgePipeline:
             answers += list(answer["prediction"][: len(batch)])
         return answers
 
-    def _begin(self, image, noise, places):
+    def _begin(self, image, noise, places, temperature):
         """What the loop begins with: noise alone, or the latents of a picture with noise."""
         if not places.first > 0:
-            return noise * np.float32(self.manifest["sampler"].get("temperature", 1.0))
+            return noise * np.float32(temperature)
         images = np.asarray(image, np.float32)[None] / np.float32(127.5) - np.float32(1.0)
         start = places.moment(places.first)
         latents = self._run("encoder", images=images)["latents"][0]

@@ -58,11 +58,14 @@ def test_same_pictures(settings):
 def test_same_pictures_at_the_temperature_of_the_manifest(folder):
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["sampler"] = {"name": "dpmpp_2m", "spacing": "trailing", "temperature": 0.6}
+    manifest["sampler"] = {"name": "dpmpp_2m", "spacing": "leading", "temperature": 0.6}
     path.write_text(json.dumps(manifest))
     pipeline, runtime = tiny_export()[0], edge.EdgePipeline(folder)
     expected = pipeline.generate("a red apple", seed=11, sampler=manifest["sampler"])
     np.testing.assert_allclose(runtime.generate("a red apple", seed=11).astype(int), expected, atol=2)
+    for name in ("dpmpp_2m", "ddim"):  # named, a sampler is as it is by default
+        expected = pipeline.generate("a red apple", seed=11, sampler=name)
+        np.testing.assert_allclose(runtime.generate("a red apple", seed=11, sampler=name).astype(int), expected, atol=2)
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype("uint8")
     theirs = ImageToImage(pipeline.model, guidance_scale=pipeline.guidance_scale, sampler=manifest["sampler"])
     settings = {"seed": 4, "num_steps": 5, "strength": 0.7}  # of a picture no noise is scaled
