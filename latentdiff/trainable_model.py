@@ -1,5 +1,6 @@
 """What all training models share: good defaults for `compile`, and a moving average of the weights that is safe."""
 
+import math
 import sys
 
 import keras
@@ -11,22 +12,29 @@ from latentdiff.fused_steps import fuse_steps
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises evenly to `learning_rate` within `steps` and stays there.
+    """A learning rate that rises evenly to `learning_rate` within `steps`, then stays, or falls to nothing.
 
-    TensorFlow traces a schedule twice for each weight: those of Keras with a warm-up contain conditions, which make a
-    quarter of the time before the first step.
+    It falls along half a cosine within `decay_steps` more, where they are given (Loshchilov and Hutter, 2016,
+    arXiv:1608.03983). TensorFlow traces a schedule twice for each weight: those of Keras with a warm-up contain
+    conditions, which make a quarter of the time before the first step.
     """
 
-    def __init__(self, learning_rate, steps):
+    def __init__(self, learning_rate, steps, decay_steps=None):
         super().__init__()
         self.learning_rate = learning_rate
         self.steps = steps
+        self.decay_steps = decay_steps
 
     def __call__(self, step):
-        return self.learning_rate * ops.minimum((ops.cast(step, "float32") + 1.0) / self.steps, 1.0)
+        step = ops.cast(step, "float32")
+        rate = self.learning_rate * ops.minimum((step + 1.0) / self.steps, 1.0)
+        if self.decay_steps is None:
+            return rate
+        fallen = ops.clip((step - self.steps) / self.decay_steps, 0.0, 1.0)
+        return rate * 0.5 * (1.0 + ops.cos(math.pi * fallen))
 
     def get_config(self):
-        return {"learning_rate": self.learning_rate, "steps": self.steps}
+        return {"learning_rate": self.learning_rate, "steps": self.steps, "decay_steps": self.decay_steps}
 
 
 def default_optimizer(learning_rate=2e-4):
@@ -70,6 +78,8 @@ class TrainableModel(keras.Model):
     def fit(self, *args, **kwargs):
         self._assert_compile_called("fit")
         self._return_before_average()
+        if not self.optimizer.built and all(layer.built for layer in self._flatten_layers()):
+            self.optimizer.build(self.trainable_variables)  # or TensorFlow would trace the first step twice
         finalize = self.optimizer.finalize_variable_values
         handled = sys.exc_info()[1]  # by who calls, if he does so in an `except`
 

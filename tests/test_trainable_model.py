@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from harness import arrays, assert_close, normal
+from harness import arrays, assert_close, needs_tensorflow, normal
 from keras import ops
 
 from latentdiff.callbacks import AveragedWeights
@@ -65,6 +65,32 @@ def test_warm_up():
     assert copy.get_config() == rate.get_config()
     optimizer = default_optimizer(1e-3)
     assert type(optimizer).from_config(optimizer.get_config()).get_config() == optimizer.get_config()
+
+
+def test_warm_up_and_decay():
+    rate = WarmUp(2e-4, 500, decay_steps=2000)
+    theirs = keras.optimizers.schedules.CosineDecay(0.0, 2000, warmup_target=2e-4, warmup_steps=500)
+    steps = (500, 501, 1000, 1777, 2499, 2500, 3000)
+    expected = [float(theirs(step)) for step in steps]
+    np.testing.assert_allclose([float(rate(step)) for step in steps], expected, rtol=1e-4, atol=1e-11)
+    np.testing.assert_allclose([float(rate(step)) for step in (0, 249)], [4e-7, 1e-4], rtol=1e-5)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rate))
+    assert float(copy(1000)) == float(rate(1000))
+
+
+@needs_tensorflow
+def test_the_first_step_is_traced_once():
+    class Counting(Noisy):
+        traces = 0
+
+        def train_step(self, data):
+            Counting.traces += 1
+            return super().train_step(data)
+
+    model = Counting()
+    model.compile()
+    fit(model, 2)
+    assert Counting.traces == 1
 
 
 # === Laws ===

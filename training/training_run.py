@@ -8,6 +8,7 @@ import keras
 
 from latentdiff import TextEncoder
 from latentdiff.callbacks import AveragedWeights
+from latentdiff.trainable_model import WarmUp
 from training.configs import load_config
 
 QUICK_LIMIT = 32
@@ -102,8 +103,7 @@ def load_text_encoder(preset, config):
 def optimizer(learning_rate, steps, ema, beta_1=0.9):
     """AdamW that warms up, then falls along half a cosine to nothing at the end; with a moving average of weights."""
     warmup = min(500, steps // 10 + 1)
-    rest = max(1, steps - warmup)  # a trial may have one step in all
-    rate = keras.optimizers.schedules.CosineDecay(0.0, rest, warmup_target=learning_rate, warmup_steps=warmup)
+    rate = WarmUp(learning_rate, warmup, decay_steps=max(1, steps - warmup))  # a trial may have one step in all
     return keras.optimizers.AdamW(
         rate, weight_decay=0.01, beta_1=beta_1, beta_2=0.99, global_clipnorm=1.0, use_ema=True, ema_momentum=ema
     )
