@@ -1,10 +1,12 @@
+import sys
 import types
 
+import keras
 import numpy as np
 import pytest
 from harness import tiny_text_encoder
 
-from training.training_run import TimeLimit, fitting_batch_size, length, load_text_encoder, optimizer
+from training.training_run import TimeLimit, fitting_batch_size, length, load_text_encoder, optimizer, parse
 
 
 @pytest.mark.parametrize("steps", [1, 2, 40, 20_000])
@@ -14,6 +16,16 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing(steps):
     assert float(rate(0)) == pytest.approx(1e-3 / warmup)
     assert float(rate(warmup)) == pytest.approx(1e-3)
     assert float(rate(max(steps, warmup + 1))) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("given, seed", [([], 0), (["--seed", "5"], 5)])
+def test_the_seed_is_that_of_the_config_or_the_one_given(given, seed, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train", "--config", "my_pictures", "--output", str(tmp_path), *given])
+    _, config = parse("")
+    assert config.seed == seed
+    drawn = float(keras.random.uniform(()))  # without a seed of its own: from that which `parse` set
+    keras.utils.set_random_seed(seed)
+    assert float(keras.random.uniform(())) == drawn
 
 
 @pytest.mark.parametrize(
