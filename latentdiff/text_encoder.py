@@ -73,6 +73,7 @@ class TextEncoder(keras.Model):
             )
         self.backbone = backbone
         self.tokenizer = tokenizer
+        tokenizer.built = True  # it has no weights; until it is called Keras would think that something is missing
         self.sequence_length = sequence_length
         self.separator_id = separator_id
         self.sequence_model = _sequence_model(backbone)

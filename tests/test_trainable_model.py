@@ -1,11 +1,12 @@
 import keras
 import numpy as np
 import pytest
-from harness import arrays, assert_close, needs_tensorflow, normal
+from harness import arrays, assert_close, needs_tensorflow, normal, tiny_autoencoder, tiny_text_to_image
 from keras import ops
 
 from latentdiff.callbacks import AveragedWeights
 from latentdiff.trainable_model import TrainableModel, WarmUp, default_optimizer
+from latentdiff.unet import UNet
 
 DATA = normal(0, 12, 3)
 
@@ -91,6 +92,14 @@ def test_the_first_step_is_traced_once():
     model.compile()
     fit(model, 2)
     assert Counting.traces == 1
+
+
+def test_nothing_is_left_to_build():
+    """What `fit` asks for before it builds the optimizer, of models with a level that is halved."""
+    latent_diffusion = tiny_text_to_image().model
+    unet = UNet((8, 8, 3), 16, widths=(8, 8), num_blocks=1, attention_levels=(0, 1), num_heads=2, groups=4)
+    for model in (latent_diffusion, unet, tiny_autoencoder(widths=(8, 8), middle_attention=True)):
+        assert [layer.name for layer in model._flatten_layers() if not layer.built] == []
 
 
 # === Laws ===

@@ -31,6 +31,7 @@ class Downsample(keras.layers.Layer):
         self.conv = keras.layers.Conv2D(width, 3, strides=2, dtype=self.dtype_policy, name="conv")
 
     def build(self, input_shape):
+        self.pad.build(input_shape)
         self.conv.build(input_shape)
 
     def call(self, inputs):
