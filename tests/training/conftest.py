@@ -20,6 +20,19 @@ def run_script(monkeypatch):
 
 
 @pytest.fixture
+def eagerly():
+    """For a run of a few steps: TensorFlow traces none of them, which takes as long as twenty."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)
+        yield
+        tf.config.run_functions_eagerly(False)
+    else:
+        yield
+
+
+@pytest.fixture
 def script(tmp_path, run_script):
     """Function (name, *arguments) that runs a script with `config.py`; the pictures are in `mine`."""
     folder = tmp_path / "mine"
