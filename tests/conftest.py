@@ -11,7 +11,7 @@ from harness import tiny_text_to_image  # noqa: E402
 
 @pytest.fixture(scope="module", autouse=True)
 def fixed_seed_of_the_file():
-    """All that is random is the same in each run of a file; TensorFlow forgets what it compiled whenever it is seeded."""
+    """Random numbers are the same in each run of a file. Not of a test: seeded, TensorFlow drops what it compiled."""
     keras.utils.set_random_seed(0)
 
 

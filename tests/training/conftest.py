@@ -21,15 +21,15 @@ def run_script(monkeypatch):
 
 @pytest.fixture
 def eagerly():
-    """For a run of a few steps: TensorFlow traces none of them, which takes as long as twenty."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+    """For a run of a few steps: TensorFlow does not trace them, which takes as long as twenty."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
 
-        tf.config.run_functions_eagerly(True)
-        yield
-        tf.config.run_functions_eagerly(False)
-    else:
-        yield
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture
