@@ -46,5 +46,5 @@ def get_config(quick=False):
         learning_rate=6e-4,
     )
     if not quick:
-        config.__dict__.update(autoencoder_epochs=2, autoencoder_passes=22, epochs=2, passes=860)
+        config.__dict__.update(autoencoder_epochs=2, autoencoder_passes=22, epochs=2, passes=858)  # 9,890 steps each
     return config
