@@ -16,7 +16,7 @@ def fixed_seed_of_the_file():
 
 
 @pytest.fixture(autouse=True)
-def fixed_seed(fixed_seed_of_the_file):
+def fixed_seed():
     """Fresh weights are the same in each run, whatever ran before: Keras draws their seeds from `random`."""
     random.seed(0)
     np.random.seed(0)
