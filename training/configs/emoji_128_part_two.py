@@ -44,6 +44,7 @@ def get_config(quick=False):
         autoencoder_learning_rate=3e-4,
         unet={**config.unet, "dropout": 0.05},
         learning_rate=6e-4,
+        generate={**config.generate, "sampler": {"name": "dpmpp_2m", "temperature": 0.7}},
     )
     if not quick:
         config.__dict__.update(autoencoder_epochs=2, autoencoder_passes=22, epochs=2, passes=858)  # 9,890 steps each
