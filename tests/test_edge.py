@@ -11,7 +11,6 @@ import sys
 
 import numpy as np
 import pytest
-from exported import tiny_export
 from harness import needs_tensorflow
 from PIL import Image
 
@@ -33,9 +32,9 @@ SETTINGS = [
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, tiny_export):
     """A copy of the exported folder, to spoil."""
-    return shutil.copytree(tiny_export()[1], tmp_path / "edge")
+    return shutil.copytree(tiny_export[1], tmp_path / "edge")
 
 
 # === The same pictures ===
@@ -44,8 +43,8 @@ def folder(tmp_path):
 @needs_tensorflow
 @needs_runtime
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_same_pictures(settings):
-    pipeline, folder = tiny_export()
+def test_same_pictures(settings, tiny_export):
+    pipeline, folder = tiny_export
     picture = edge.EdgePipeline(folder).generate("a red apple", seed=11, **settings)
     theirs = {("negative_prompts" if name == "negative_prompt" else name): value for name, value in settings.items()}
     expected = pipeline.generate("a red apple", seed=11, **theirs)
@@ -55,12 +54,12 @@ def test_same_pictures(settings):
 
 @needs_tensorflow
 @needs_runtime
-def test_same_pictures_at_the_temperature_of_the_manifest(folder):
+def test_same_pictures_at_the_temperature_of_the_manifest(folder, tiny_export):
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["sampler"] = {"name": "dpmpp_2m", "spacing": "leading", "temperature": 0.6}
     path.write_text(json.dumps(manifest))
-    pipeline, runtime = tiny_export()[0], edge.EdgePipeline(folder)
+    pipeline, runtime = tiny_export[0], edge.EdgePipeline(folder)
     expected = pipeline.generate("a red apple", seed=11, sampler=manifest["sampler"])
     np.testing.assert_allclose(runtime.generate("a red apple", seed=11).astype(int), expected, atol=2)
     for name in ("dpmpp_2m", "ddim"):  # named, a sampler is as it is by default
@@ -76,8 +75,8 @@ def test_same_pictures_at_the_temperature_of_the_manifest(folder):
 @needs_tensorflow
 @needs_runtime
 @pytest.mark.parametrize("prompt", ["a (red) cat", r"a \(red:2\)", "red: 2", "red | cat", r"red:1 \| cat", "3:2 (cat)"])
-def test_what_looks_like_weights_is_text(prompt):
-    pipeline, folder = tiny_export()
+def test_what_looks_like_weights_is_text(prompt, tiny_export):
+    pipeline, folder = tiny_export
     runtime = edge.EdgePipeline(folder)
     (part,) = prompt_syntax.parse(prompt)
     assert not part.weighted
@@ -86,8 +85,8 @@ def test_what_looks_like_weights_is_text(prompt):
 
 @needs_tensorflow
 @needs_runtime
-def test_callback_sees_the_picture_grow():
-    pipeline, folder = tiny_export()
+def test_callback_sees_the_picture_grow(tiny_export):
+    pipeline, folder = tiny_export
     seen = []
     edge.EdgePipeline(folder).generate("cat", seed=1, num_steps=4, callback=lambda *args: seen.append(args))
     assert [(step, count) for step, count, _ in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -101,8 +100,8 @@ def test_callback_sees_the_picture_grow():
 @needs_runtime
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m"])
 @pytest.mark.parametrize("strength", [0.0, 0.55, 0.9, 1.0])
-def test_same_pictures_from_a_picture(sampler, strength):
-    pipeline, folder = tiny_export()
+def test_same_pictures_from_a_picture(sampler, strength, tiny_export):
+    pipeline, folder = tiny_export
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype("uint8")
     settings = {"seed": 4, "num_steps": 5, "sampler": sampler, "strength": strength}
     picture = edge.EdgePipeline(folder).generate("cat", image=image, **settings)
@@ -292,9 +291,9 @@ def test_a_manifest_of_json_that_is_no_manifest(folder):
         ({"image": np.zeros((8, 8, 3), "uint8"), "strength": 1.5}, "`strength`"),
     ],
 )
-def test_wrong_settings(settings, message):
+def test_wrong_settings(settings, message, tiny_export):
     with pytest.raises(ValueError, match=message):
-        edge.EdgePipeline(tiny_export()[1]).generate(**{"prompt": "cat", **settings})
+        edge.EdgePipeline(tiny_export[1]).generate(**{"prompt": "cat", **settings})
 
 
 # === The same limits as elsewhere ===
@@ -322,10 +321,10 @@ def test_the_server_has_the_same_limits():
 
 @needs_tensorflow
 @needs_runtime
-def test_threads(monkeypatch):
+def test_threads(monkeypatch, tiny_export):
     from ai_edge_litert import interpreter
 
-    folder = tiny_export()[1]
+    folder = tiny_export[1]
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
     made, real = [], interpreter.Interpreter
 
@@ -370,7 +369,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @needs_tensorflow
 @needs_runtime
-def test_the_folder_alone_makes_a_picture(folder, tmp_path):
+def test_the_folder_alone_makes_a_picture(folder, tmp_path, tiny_export):
     program = [sys.executable, "-I", "-c", BLOCKED, str(folder / "generate.py")]
     program += ["a red apple", "--seed", "5", "--num-steps", "2"]
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 4)).astype("uint8")
@@ -378,7 +377,7 @@ def test_the_folder_alone_makes_a_picture(folder, tmp_path):
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=True, env={**os.environ})
     assert done.stdout == "a-red-apple-seed-5.png\n"
     picture = np.asarray(Image.open(tmp_path / "a-red-apple-seed-5.png"))
-    expected = tiny_export()[0].generate("a red apple", seed=5, num_steps=2)
+    expected = tiny_export[0].generate("a red apple", seed=5, num_steps=2)
     np.testing.assert_allclose(picture.astype(int), expected, atol=2)
     assert read_settings(tmp_path / "a-red-apple-seed-5.png")["prompt"] == "a red apple"
     more = ["--image", "start.png", "--strength", "0.5", "--output", "new/picture.png"]

@@ -5,7 +5,6 @@ import importlib.util
 
 import numpy as np
 import pytest
-from exported import tiny_export
 from harness import needs_tensorflow
 from PIL import Image
 
@@ -24,8 +23,8 @@ def test_sides_take_turns():
         assert 0 <= least <= median <= most and busy >= 0
 
 
-def test_litert_and_the_graph_agree():
-    pipeline, folder = tiny_export()
+def test_litert_and_the_graph_agree(tiny_export):
+    pipeline, folder = tiny_export
     inputs = edge.example(pipeline)
     graph, litert = edge.tensorflow_side(edge.unet_function(pipeline, inputs)), edge.litert_side(folder, 2)
     np.testing.assert_allclose(litert(inputs), graph(inputs), atol=1e-4)
@@ -37,8 +36,8 @@ def test_litert_and_the_graph_agree():
     assert edge.error(lambda call: None, calls, expected) is None
 
 
-def test_a_dead_torch_process_is_told():
-    unet = tiny_export()[0].model.unet
+def test_a_dead_torch_process_is_told(tiny_export):
+    unet = tiny_export[0].model.unet
     with pytest.raises(RuntimeError, match="PyTorch stopped with exit code 1"):
         edge.torch_side("false", unet, "eager", 1)
 
@@ -64,8 +63,8 @@ def test_another_preset_gets_another_folder(tmp_path, monkeypatch):
     assert made[0] == made[1] != made[2] and made[0].is_relative_to(tmp_path / "work")
 
 
-def test_report(tmp_path, capsys):
-    _, folder = tiny_export()
+def test_report(tmp_path, capsys, tiny_export):
+    _, folder = tiny_export
     args = argparse.Namespace(folders=[folder, folder], threads=1, output=tmp_path)
 
     def features(images):

@@ -12,13 +12,20 @@ def pipeline():
 
 
 @pytest.fixture(scope="session")
-def served(pipeline, tmp_path_factory):
+def served(pipeline, made_once):
     """BASE/1 of the tiny pipeline, for prompts."""
-    return export_saved_model(pipeline, tmp_path_factory.mktemp("serve") / "tiny" / "1", max_steps=20)
+
+    def make(folder):
+        export_saved_model(pipeline, folder / "tiny" / "1", max_steps=20)
+
+    return made_once("serve", make) / "tiny" / "1"
 
 
 @pytest.fixture(scope="session")
-def served_ids(pipeline, tmp_path_factory):
+def served_ids(pipeline, made_once):
     """BASE/1 of the tiny pipeline, for token ids."""
-    folder = tmp_path_factory.mktemp("serve") / "tiny-ids" / "1"
-    return export_saved_model(pipeline, folder, token_ids=True, max_steps=20)
+
+    def make(folder):
+        export_saved_model(pipeline, folder / "tiny-ids" / "1", token_ids=True, max_steps=20)
+
+    return made_once("serve-ids", make) / "tiny-ids" / "1"

@@ -8,7 +8,6 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from exported import tiny_export
 from harness import needs_tensorflow, normal, randomize, tiny_text_to_image, tiny_unet
 
 from latentdiff import TextToImage
@@ -37,8 +36,8 @@ def decoder_only(monkeypatch):
 # === What is written ===
 
 
-def test_files_and_manifest():
-    pipeline, folder = tiny_export()
+def test_files_and_manifest(tiny_export):
+    pipeline, folder = tiny_export
     manifest = json.loads((folder / "manifest.json").read_text())
     assert set(manifest["files"]) == {*FILES, "tokenizer.json"}
     assert {path.name for path in folder.iterdir()} == {*manifest["files"], "manifest.json", "generate.py", "README.md"}
@@ -57,10 +56,10 @@ def test_files_and_manifest():
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_files_take_what_the_manifest_says(name):
+def test_files_take_what_the_manifest_says(name, tiny_export):
     from ai_edge_litert.interpreter import Interpreter
 
-    _, folder = tiny_export()
+    _, folder = tiny_export
     part = json.loads((folder / "manifest.json").read_text())["parts"][name.removesuffix(".tflite")]
     details = Interpreter(model_path=str(folder / name)).get_signature_runner().get_input_details()
     found = {key: {"shape": list(one["shape"]), "dtype": np.dtype(one["dtype"]).name} for key, one in details.items()}
@@ -81,16 +80,16 @@ def test_a_unet_for_fewer_tokens():
 
 
 @pytest.mark.slow
-def test_fewer_tokens_same_picture(tmp_path):
-    pipeline, _ = tiny_export()
+def test_fewer_tokens_same_picture(tmp_path, tiny_export):
+    pipeline, _ = tiny_export
     folder = litert.export_litert(pipeline, tmp_path / "short", num_tokens=6)
     picture = EdgePipeline(folder).generate("a red apple", seed=3)
     np.testing.assert_allclose(picture.astype(int), pipeline.generate("a red apple", seed=3), atol=2)
 
 
 @pytest.mark.slow
-def test_single_file(tmp_path):
-    pipeline, _ = tiny_export()
+def test_single_file(tmp_path, tiny_export):
+    pipeline, _ = tiny_export
     folder = litert.export_litert(pipeline, tmp_path / "single", single_file=True)
     tokenize = pipeline.model.text_encoder.tokenize
     inputs = {
@@ -124,28 +123,28 @@ def test_single_file_of_the_shipped_preset():
 # === What is refused ===
 
 
-def test_other_folders_are_kept(tmp_path):
+def test_other_folders_are_kept(tmp_path, tiny_export):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(ValueError, match="other things in it, which would be lost: letter.txt"):
-        litert.export_litert(tiny_export()[0], tmp_path)
+        litert.export_litert(tiny_export[0], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
     with pytest.raises(ValueError, match="`folder` is a file"):
-        litert.export_litert(tiny_export()[0], tmp_path / "letter.txt")
+        litert.export_litert(tiny_export[0], tmp_path / "letter.txt")
 
 
-def test_pictures_in_an_export_are_kept(tmp_path):
-    folder = shutil.copytree(tiny_export()[1], tmp_path / "edge")
+def test_pictures_in_an_export_are_kept(tmp_path, tiny_export):
+    folder = shutil.copytree(tiny_export[1], tmp_path / "edge")
     (folder / "new").mkdir()
     for name in ("mine.png", "new/other.png"):
         (folder / name).write_bytes(b"picture")
     before = sorted(folder.rglob("*"))
     with pytest.raises(ValueError, match=r"`folder` has other things.*: mine.png, new/other.png\."):
-        litert.export_litert(tiny_export()[0], folder)
+        litert.export_litert(tiny_export[0], folder)
     assert sorted(folder.rglob("*")) == before and [path.name for path in tmp_path.iterdir()] == ["edge"]
 
 
-def test_a_picture_made_meanwhile_is_kept(tmp_path, decoder_only, monkeypatch):
-    folder = shutil.copytree(tiny_export()[1], tmp_path / "edge")
+def test_a_picture_made_meanwhile_is_kept(tmp_path, decoder_only, monkeypatch, tiny_export):
+    folder = shutil.copytree(tiny_export[1], tmp_path / "edge")
     real = litert_file.convert
 
     def convert(*args):
@@ -154,21 +153,21 @@ def test_a_picture_made_meanwhile_is_kept(tmp_path, decoder_only, monkeypatch):
 
     monkeypatch.setattr(litert_file, "convert", convert)
     with pytest.raises(ValueError, match="mine.png"):
-        litert.export_litert(tiny_export()[0], folder)
+        litert.export_litert(tiny_export[0], folder)
     assert (folder / "mine.png").exists() and (folder / "denoiser.tflite").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["edge"]
 
 
-def test_earlier_exports_are_replaced(tmp_path, decoder_only):
-    folder = shutil.copytree(tiny_export()[1], tmp_path / "edge")
+def test_earlier_exports_are_replaced(tmp_path, decoder_only, tiny_export):
+    folder = shutil.copytree(tiny_export[1], tmp_path / "edge")
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__" / "generate.cpython-312.pyc").write_bytes(b"compiled by Python")
-    litert.export_litert(tiny_export()[0], folder)
+    litert.export_litert(tiny_export[0], folder)
     assert not (tmp_path / "edge" / "denoiser.tflite").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["edge"]
 
 
-def test_a_file_that_answers_differently_is_found(tmp_path, decoder_only, monkeypatch):
+def test_a_file_that_answers_differently_is_found(tmp_path, decoder_only, monkeypatch, tiny_export):
     real = litert_file.run
 
     def wrong(content, inputs):
@@ -176,7 +175,7 @@ def test_a_file_that_answers_differently_is_found(tmp_path, decoder_only, monkey
 
     monkeypatch.setattr(litert_file, "run", wrong)
     with pytest.raises(ValueError, match="text_encoder.tflite does not answer as Keras does: `context`"):
-        litert.export_litert(tiny_export()[0], tmp_path / "edge")
+        litert.export_litert(tiny_export[0], tmp_path / "edge")
     assert not list(tmp_path.iterdir())
 
 
@@ -189,9 +188,9 @@ def test_pictures_are_compared_in_levels():
     assert "of its size" in litert._difference(picture * np.uint8(2), picture, "dynamic_int8")
 
 
-def test_a_padding_that_counts_is_found(tmp_path, monkeypatch):
+def test_a_padding_that_counts_is_found(tmp_path, monkeypatch, tiny_export):
     """The self-check hands over real prompts, of different lengths, with their padding."""
-    pipeline = tiny_export()[0]
+    pipeline = tiny_export[0]
     parts = litert_parts.parts(pipeline, 8, 2, True)
     example = litert._example_tokens(pipeline.model.text_encoder, 8)
     for name, part in parts.items():
@@ -214,20 +213,20 @@ def test_a_padding_that_counts_is_found(tmp_path, monkeypatch):
         litert.export_litert(pipeline, tmp_path / "edge")
 
 
-def test_what_the_converter_raises_names_the_part(tmp_path, monkeypatch):
+def test_what_the_converter_raises_names_the_part(tmp_path, monkeypatch, tiny_export):
     def convert(*args):
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(litert_file, "convert", convert)
     with pytest.raises(ValueError, match="text_encoder.tflite can't be made: RuntimeError: out of luck"):
-        litert.export_litert(tiny_export()[0], tmp_path / "edge")
+        litert.export_litert(tiny_export[0], tmp_path / "edge")
     assert not list(tmp_path.iterdir())
 
 
-def test_the_libraries_of_the_page_come_before_the_work(tmp_path, monkeypatch):
+def test_the_libraries_of_the_page_come_before_the_work(tmp_path, monkeypatch, tiny_export):
     monkeypatch.setattr(litert_file, "convert", None)
     with pytest.raises(ValueError, match="`node_modules` must hold"):
-        litert.export_litert(tiny_export()[0], tmp_path / "edge", web=True, node_modules=tmp_path)
+        litert.export_litert(tiny_export[0], tmp_path / "edge", web=True, node_modules=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -240,9 +239,9 @@ def test_the_libraries_of_the_page_come_before_the_work(tmp_path, monkeypatch):
         ({"quantization": {"unet": "float16"}}, "quantization"),
     ],
 )
-def test_wrong_options(options, message, tmp_path):
+def test_wrong_options(options, message, tmp_path, tiny_export):
     with pytest.raises(ValueError, match=f"`{message}`.*Received"):
-        litert.export_litert(tiny_export()[0], tmp_path / "edge", **options)
+        litert.export_litert(tiny_export[0], tmp_path / "edge", **options)
 
 
 @pytest.mark.parametrize("sampler", ["heun", {"name": "ddim", "eta": 0.5}, {"name": "ddim", "spacing": "karras"}])
@@ -257,8 +256,8 @@ def tiny_text_to_image_with(sampler):
     return pipeline
 
 
-def test_the_manifest_is_json_for_everybody():
-    pipeline, folder = tiny_export()
+def test_the_manifest_is_json_for_everybody(tiny_export):
+    pipeline, folder = tiny_export
     parts = litert_parts.parts(pipeline, 8, 2, False)
     pipeline.guidance_interval = (0.5, float("inf"))
     made = manifest(pipeline, parts, {}, dict.fromkeys(parts, "none"))
@@ -317,8 +316,8 @@ def test_operators_that_some_runtimes_lack():
         litert_file.check(converted(lambda x: counter.count.assign_add(x), 2, module=counter))
 
 
-def test_too_large():
-    content = (tiny_export()[1] / "decoder.tflite").read_bytes()
+def test_too_large(tiny_export):
+    content = (tiny_export[1] / "decoder.tflite").read_bytes()
     litert_file.check(content, max_bytes=len(content))
     with pytest.raises(ValueError, match="larger than"):
         litert_file.check(content, max_bytes=len(content) - 1)

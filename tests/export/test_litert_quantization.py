@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from exported import tiny_export
 from harness import needs_tensorflow
 
 from latentdiff.export import litert_file
@@ -68,8 +67,8 @@ def test_the_text_encoder_is_spared(name, widened):
     assert ("DEQUANTIZE" in {operator.name for operator in litert_file.operators(small)}) == widened
 
 
-def test_small_tables_stay():
-    content = (tiny_export()[1] / "text_encoder.tflite").read_bytes()
+def test_small_tables_stay(tiny_export):
+    content = (tiny_export[1] / "text_encoder.tflite").read_bytes()
     kinds = [operator.name for operator in litert_file.operators(content)]
     assert "GATHER" in kinds
     changed = quantize_embeddings(content, "dynamic_int8")

@@ -13,7 +13,6 @@ from pathlib import Path
 import keras_hub
 import numpy as np
 import pytest
-from exported import tiny_export
 from harness import needs_tensorflow
 from PIL import Image
 from test_tokenizer_json import TEXTS, words
@@ -125,8 +124,8 @@ def libraries(tmp_path_factory):
 
 
 @pytest.fixture
-def folder(tmp_path, libraries):
-    copy = shutil.copytree(tiny_export()[1], tmp_path / "edge")
+def folder(tmp_path, libraries, tiny_export):
+    copy = shutil.copytree(tiny_export[1], tmp_path / "edge")
     return shutil.copytree(libraries, copy, dirs_exist_ok=True)
 
 
@@ -160,12 +159,12 @@ def test_a_click_makes_the_picture(folder):
 
 
 @in_a_browser
-def test_eight_bits(libraries, tmp_path):
+def test_eight_bits(libraries, tmp_path, tiny_export):
     """The processor's arithmetic is not the browser's: where one rounds up the other may round down, by one step."""
     pytest.importorskip("litert_quantizer")
-    folder = export_litert(tiny_export()[0], tmp_path / "edge", quantization="dynamic_int8")
+    folder = export_litert(tiny_export[0], tmp_path / "edge", quantization="dynamic_int8")
     shutil.copytree(libraries, folder, dirs_exist_ok=True)
-    floats, eights = EdgePipeline(tiny_export()[1]), EdgePipeline(folder)
+    floats, eights = EdgePipeline(tiny_export[1]), EdgePipeline(folder)
     with opened(folder) as page:
         for prompt, seed in (("a red apple", 5), ("the small cat", 6)):
             _, picture = click(page, prompt=prompt, seed=seed, steps=4)
