@@ -3,7 +3,7 @@
 // session_host FOLDER SIGNATURE LIBRARIES < requests > answers
 //   LIBRARIES: shared libraries with further kernels, separated by ':', or '-' for none.
 //   requests, answers: tensors, one after another, see read_tensor and write_tensor; an empty line after each request
-//   and after each answer.
+//   and after each answer. The answer to a request that fails is one text, "error".
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -28,9 +28,12 @@ namespace {
   std::exit(code);
 }
 
+std::string error_of(TF_Status* status) {
+  return "code " + std::to_string(TF_GetCode(status)) + ": " + TF_Message(status);
+}
+
 void check(TF_Status* status) {
-  if (TF_GetCode(status) != TF_OK)
-    fail("code " + std::to_string(TF_GetCode(status)) + ": " + TF_Message(status), 3);
+  if (TF_GetCode(status) != TF_OK) fail(error_of(status), 3);
 }
 
 // The fields of a protocol buffer: number -> payloads of those that have a length.
@@ -171,8 +174,12 @@ int main(int argc, char** argv) {
     std::vector<TF_Tensor*> answers(outputs.size());
     TF_SessionRun(session, nullptr, inputs.data(), values.data(), inputs.size(), outputs.data(), answers.data(),
                   outputs.size(), nullptr, 0, nullptr, status);
-    check(status);
-    for (size_t index = 0; index < names.size(); ++index) write_tensor(std::cout, names[index], answers[index]);
+    if (TF_GetCode(status) == TF_OK) {
+      for (size_t index = 0; index < names.size(); ++index) write_tensor(std::cout, names[index], answers[index]);
+    } else {
+      std::string error = error_of(status);
+      std::cout << "error " << TF_STRING << " 0\n" << error.size() << '\n' << error;
+    }
     std::cout << '\n' << std::flush;
   }
   std::_Exit(0);

@@ -37,10 +37,10 @@ def text_kernels():
 
 
 def run(program, folder, signature, *requests, libraries=()):
-    """The answer to each request in turn, outputs by name; for one request, its answer.
+    """The answer to each request in turn, outputs by name, `error` alone if it failed; for one request, its answer.
 
     Raises:
-        RuntimeError: the program failed; with what it says.
+        RuntimeError: the program failed as a whole; with what it says.
     """
     arguments = [str(program), str(folder), signature, ":".join(libraries) or "-"]
     tensors = [[_encode(name, values) for name, values in request.items()] for request in requests]

@@ -1,5 +1,7 @@
 """Sampling that begins part-way, from latents that are covered with some of the noise."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -15,17 +17,22 @@ SCHEDULES = {kind: NoiseSchedule(kind) for kind in ("scaled_linear", "rectified_
 SEEDS = np.array([3, 4, 5], "int32")
 
 
+@functools.lru_cache(maxsize=1)
+def compiled(sampler, schedule):
+    """Function (latents, noise, num_steps, seeds, first_step) -> latents."""
+
+    def edit(latents, noise, num_steps, seeds, first_step):
+        noisy_latents = sampler.start(schedule, latents, noise, num_steps, first_step)
+        return sampler.sample(exact_denoiser(schedule), schedule, noisy_latents, num_steps, seeds, first_step)
+
+    return compile_function(edit, keras.Model())
+
+
 def run(sampler, schedule, num_steps, first_step, seeds=SEEDS, latents=None):
     latents = normal(0, len(seeds), 2, 2, 3) if latents is None else latents
     num_steps, first_step = np.array(num_steps, "int32"), np.array(first_step, "float32")
-
-    def edit(latents, noise):
-        noisy_latents = sampler.start(schedule, latents, noise, num_steps, first_step)
-        denoiser = exact_denoiser(schedule)
-        return sampler.sample(denoiser, schedule, noisy_latents, num_steps, seeds, first_step)
-
     draws = noise.normal(seeds, latents.shape[1:])
-    return arrays(compile_function(edit, keras.Model())(latents, draws)), arrays(draws)
+    return arrays(compiled(sampler, schedule)(latents, draws, num_steps, seeds, first_step)), arrays(draws)
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)
