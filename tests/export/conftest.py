@@ -14,18 +14,11 @@ def pipeline():
 @pytest.fixture(scope="session")
 def served(pipeline, made_once):
     """BASE/1 of the tiny pipeline, for prompts."""
-
-    def make(folder):
-        export_saved_model(pipeline, folder / "tiny" / "1", max_steps=20)
-
-    return made_once("serve", make) / "tiny" / "1"
+    return made_once("tiny", lambda base: export_saved_model(pipeline, base / "1", max_steps=20)) / "1"
 
 
 @pytest.fixture(scope="session")
 def served_ids(pipeline, made_once):
     """BASE/1 of the tiny pipeline, for token ids."""
-
-    def make(folder):
-        export_saved_model(pipeline, folder / "tiny-ids" / "1", token_ids=True, max_steps=20)
-
-    return made_once("serve-ids", make) / "tiny-ids" / "1"
+    options = {"token_ids": True, "max_steps": 20}
+    return made_once("tiny-ids", lambda base: export_saved_model(pipeline, base / "1", **options)) / "1"

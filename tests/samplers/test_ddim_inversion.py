@@ -39,13 +39,14 @@ def there_and_back(sampler, schedule, denoiser, num_iterations):
     return (arrays(part) for part in compile_function(run, keras.Model())(LATENTS))
 
 
+@pytest.mark.parametrize("denoiser", [exact_denoiser, bent_denoiser])
 @pytest.mark.parametrize("kind", SCHEDULES)
 @pytest.mark.parametrize("name", ["ddim", "euler"])
-def test_sampling_undoes_it(name, kind):
+def test_sampling_undoes_it(name, kind, denoiser):
     """For each row in its own number of steps, and better with more iterations."""
     errors = []
     for num_iterations in (1, 3, 12):
-        _, back = there_and_back(SAMPLERS[name](), SCHEDULES[kind], bent_denoiser, num_iterations)
+        _, back = there_and_back(SAMPLERS[name](), SCHEDULES[kind], denoiser, num_iterations)
         errors.append(np.abs(back - LATENTS).max(axis=(1, 2, 3)))
     assert (errors[1] < 0.7 * errors[0]).all()
     assert errors[2].max() < 0.02 and errors[2][0] < 2e-3
