@@ -5,8 +5,9 @@
     python -m training.encode_latents --config emoji_128_part_two --data DATA --output runs/two
     python -m training.train_latent_diffusion --config emoji_128_part_two --init ONE --output runs/two
 
-ONE is that preset, runs/emoji/preset; for what ships it was that of commit a68c5cb. The decoder learns to bear small
-errors in the latents, which changes them, so the U-Net learns on too; and it learns other words for what it draws.
+ONE is that preset, runs/emoji/preset; for what ships it was that of commit a68c5cb, and the `--seed` of the last
+command was 2. The decoder learns to bear small errors in the latents, which changes them, so the U-Net learns on too;
+and it learns other words for what it draws.
 """
 
 import json
