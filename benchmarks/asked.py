@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 PROMPTS = Path(__file__).resolve().parent / "prompts"
+# Training reads them too, to keep out what they ask for.
+COMPOSITIONS = Path(__file__).resolve().parents[1] / "training" / "datasets" / "emoji_compositions.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ def load_paraphrases(known_ids, known_styles, path=PROMPTS / "paraphrases.json")
     return Asked([row["prompt"] for row in rows], [set(row["ids"]) for row in rows], [row["style"] for row in rows])
 
 
-def load_compositions(path=PROMPTS / "compositions.json"):
+def load_compositions(path=COMPOSITIONS):
     """Reads prompts that no picture shows: list of dicts with `prompt`, `style` and `things`."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
 

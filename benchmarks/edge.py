@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.preset_digest import preset_digest
 from benchmarks.serving import Torch, start_torch
 from latentdiff import TextToImage
-from latentdiff.export.litert import export_litert
-from latentdiff.export.litert_quantization import QUANTIZATIONS
+from latentdiff.export.litert.litert import export_litert
+from latentdiff.export.litert.quantization import QUANTIZATIONS
 
 BATCH = 2
 PROMPT = "a red apple, 3d"
@@ -137,7 +137,7 @@ def openvino_files(onnx, folder, capture):
 
 def capture_calls(folder, prompts, num_steps=10):
     """The inputs of the denoiser in a few pictures."""
-    from latentdiff.edge import EdgePipeline
+    from latentdiff.runtimes.edge import EdgePipeline
 
     pipeline, calls = EdgePipeline(folder), []
     run = pipeline._run

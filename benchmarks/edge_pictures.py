@@ -21,12 +21,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.scoring import FEATURE_WEIGHTS, LPIPS_WEIGHTS
-from latentdiff.edge import EdgePipeline
-from latentdiff.images import image_grid, save_png
-from latentdiff.losses import LPIPS
-from latentdiff.metrics import KID, paired_distances, psnr
-from latentdiff.metrics.feature_cache import FeatureCache
-from training.data import load_pictures
+from latentdiff.data.batches import load_pictures
+from latentdiff.data.images import image_grid, save_png
+from latentdiff.evaluation import KID, paired_distances, psnr
+from latentdiff.evaluation.feature_cache import FeatureCache
+from latentdiff.models.losses import LPIPS
+from latentdiff.runtimes.edge import EdgePipeline
 
 PARAPHRASES = Path(__file__).with_name("prompts") / "paraphrases.json"
 SHEET_COLUMNS = 5  # prompts side by side on a contact sheet

@@ -29,14 +29,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import scoring
 from benchmarks.asked import are_training, asked_of_pictures, column, sample_rows
 from benchmarks.scoring import DIVERSITY, FEATURE_WEIGHTS, LPIPS_WEIGHTS
-from latentdiff import TextToImage, noise
-from latentdiff.compilation import compile_function
+from latentdiff import TextToImage
+from latentdiff.data.batches import load_pictures
+from latentdiff.data.images import image_grid
+from latentdiff.diffusion import noise
+from latentdiff.evaluation.feature_cache import FeatureCache
 from latentdiff.explain.elders import COLUMNS
 from latentdiff.explain.lesson import PROMPTS
-from latentdiff.images import image_grid, to_uint8
-from latentdiff.losses import LPIPS
-from latentdiff.metrics.feature_cache import FeatureCache
-from training.data import load_pictures
+from latentdiff.models.compilation import compile_function
+from latentdiff.models.losses import LPIPS
+from latentdiff.models.pixels import to_uint8
 from training.elders import CODE_DIM, caption_features
 
 SHEET_SEED = 7
@@ -85,7 +87,7 @@ class Bench:
     """The real pictures and the networks that measure.
 
     Args:
-        pictures: `training.data.Pictures`, with `id` and `style` in their records.
+        pictures: `latentdiff.data.batches.Pictures`, with `id` and `style` in their records.
         features: function from uint8 pictures to features.
         lpips: distance of pairs of pictures.
         num_images: pictures of each maker.
@@ -133,7 +135,7 @@ def parse_arguments(argv=None):
     add("--preset", required=True, help="preset that was trained as long as it needs")
     add("--preset-trained", required=True, help="how long and on what")
     add("--timed-on", required=True, help="what this machine is, for the record")
-    add("--data", required=True, help="captioned pictures, see training.data.load_pictures")
+    add("--data", required=True, help="captioned pictures, see latentdiff.data.batches.load_pictures")
     add("--metrics", required=True, type=Path, help=f"folder with {FEATURE_WEIGHTS} and {LPIPS_WEIGHTS}")
     add("--output", required=True, type=Path, help="folder of the record")
     add("--cache", help="folder that keeps features between runs")

@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.asked import sample_rows
 from latentdiff import ImageToImage, TextToImage
-from latentdiff.metrics import psnr
-from training.data import load_pictures
+from latentdiff.data.batches import load_pictures
+from latentdiff.evaluation import psnr
 
 
 def measure(model, images, prompts, num_steps, num_iterations):
@@ -46,7 +46,7 @@ def measure(model, images, prompts, num_steps, num_iterations):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("preset", help="name or folder of a preset")
-    parser.add_argument("--data", required=True, help="captioned pictures, see training.data.load_pictures")
+    parser.add_argument("--data", required=True, help="captioned pictures, see latentdiff.data.batches.load_pictures")
     parser.add_argument("--output", required=True, type=Path, help="JSON file")
     parser.add_argument("--num-images", type=int, default=16)
     parser.add_argument("--num-steps", type=int, default=50)

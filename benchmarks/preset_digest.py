@@ -2,7 +2,7 @@
 
 import hashlib
 
-from latentdiff.preset_folder import preset_folder
+from latentdiff.presets.folder import preset_folder
 
 
 def preset_digest(preset):

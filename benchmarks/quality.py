@@ -18,12 +18,12 @@ from benchmarks import asked as asks
 from benchmarks import references, scoring
 from benchmarks.report import Report
 from benchmarks.scoring import DIVERSITY, FEATURE_WEIGHTS, LPIPS_WEIGHTS
-from latentdiff.images import to_float, to_uint8
-from latentdiff.losses import LPIPS
-from latentdiff.metrics import paired_distances
-from latentdiff.metrics.feature_cache import FeatureCache
-from latentdiff.samplers import as_dict
-from training.data import load_pictures
+from latentdiff.data.batches import load_pictures
+from latentdiff.diffusion.samplers import as_dict
+from latentdiff.evaluation import paired_distances
+from latentdiff.evaluation.feature_cache import FeatureCache
+from latentdiff.models.losses import LPIPS
+from latentdiff.models.pixels import to_float, to_uint8
 
 NUM_TRAIN_PROMPTS = 1000
 SHEET = 50  # pictures of a split on its contact sheet

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from latentdiff.images import image_grid, save_png
+from latentdiff.data.images import image_grid, save_png
 
 # (title, key of a row, format) of the columns of each table.
 TABLES = {

@@ -22,9 +22,10 @@ from benchmarks.asked import are_training, sample_rows
 from benchmarks.convergence_report import write_report
 from benchmarks.preset_digest import preset_digest
 from benchmarks.scoring import FEATURE_WEIGHTS
-from latentdiff import NoiseSchedule, TextToImage, samplers
-from latentdiff.metrics.feature_cache import FeatureCache
-from training.data import load_pictures
+from latentdiff import NoiseSchedule, TextToImage
+from latentdiff.data.batches import load_pictures
+from latentdiff.diffusion import samplers
+from latentdiff.evaluation.feature_cache import FeatureCache
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 100)
 
@@ -154,7 +155,7 @@ def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("preset", help="name or folder of a preset")
-    add("--data", required=True, help="captioned pictures, see training.data.load_pictures")
+    add("--data", required=True, help="captioned pictures, see latentdiff.data.batches.load_pictures")
     add("--metrics", required=True, help=f"folder with {FEATURE_WEIGHTS}")
     add("--output", required=True, help="folder for samplers.json, samplers.md and samplers.png")
     add("--cache", help="folder that keeps the features of the real pictures between runs")

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from latentdiff.metrics import KID, FrechetDistance, diversity, memorisation, nearest_neighbours, psnr, recall_at_k
+from latentdiff.evaluation import KID, FrechetDistance, diversity, memorisation, nearest_neighbours, psnr, recall_at_k
 
 # Files in the folder of measuring networks.
 FEATURE_WEIGHTS = "efficientnet_lite0_f16.npz"

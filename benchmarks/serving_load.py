@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latentdiff.client import Client
+from latentdiff.runtimes.client import Client
 
 PROMPTS = ["a red apple, 3d", "a smiling cat, flat", "police car", "", "a rocket " * 60, "grüne Äpfel 🍏"]
 STEPS = (1, 2, 4, 8, 8, 8, 20)

@@ -7,15 +7,15 @@ from latentdiff.version import __version__
 
 # The public names and the modules they are in. They load when one of them is first asked for: Keras takes seconds.
 _MODULES = {
-    "SAMPLERS": "samplers",
-    "Autoencoder": "autoencoder",
-    "ImageToImage": "image_to_image",
-    "Inpaint": "inpaint",
-    "LatentDiffusion": "latent_diffusion",
-    "NoiseSchedule": "noise_schedule",
-    "TextEncoder": "text_encoder",
-    "TextToImage": "text_to_image",
-    "UNet": "unet",
+    "SAMPLERS": "diffusion.samplers",
+    "Autoencoder": "models.autoencoder",
+    "ImageToImage": "pipelines.image_to_image",
+    "Inpaint": "pipelines.inpaint",
+    "LatentDiffusion": "models.latent_diffusion",
+    "NoiseSchedule": "diffusion.noise_schedule",
+    "TextEncoder": "models.text_encoder",
+    "TextToImage": "pipelines.text_to_image",
+    "UNet": "models.unet",
 }
 __all__ = [*_MODULES, "__version__"]
 

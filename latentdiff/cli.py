@@ -13,7 +13,7 @@ from latentdiff.version import __version__
 
 DEFAULT_PRESET = "emoji-128"
 # Those of samplers.SAMPLERS, which is slow to import: each has a file of its name.
-SAMPLER_FILES = (Path(__file__).parent / "samplers").glob("*.py")
+SAMPLER_FILES = (Path(__file__).parent / "diffusion" / "samplers").glob("*.py")
 SAMPLER_NAMES = sorted({path.stem for path in SAMPLER_FILES} - {"__init__", "sampler", "spacing"})
 LONGEST_ERROR = 600
 

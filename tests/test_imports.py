@@ -14,51 +14,65 @@ import latentdiff
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "latentdiff"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "saved_models" not in path.parts)
+OUTSIDE = sorted(path for folder in ("training", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 
-# Each part may import those of its own row and of the rows above.
-ROWS = [
-    {"version", "preset_folder", "prompt_syntax", "images", "noise", "noise_schedule", "layers", "text_encoder"},
-    {"compilation", "fused_steps", "npz_weights", "preset_weights", "trainable_model", "losses"},
-    {"autoencoder", "unet"},
-    {"samplers", "guidance", "denoiser"},
-    {"latent_diffusion"},
-    {"pipeline", "picture_settings", "prompt_weights"},
-    {"text_to_image", "image_to_image", "inpaint"},
-    {"presets", "callbacks", "metrics", "export", "client"},
-    {"explain"},
-    {"cli", "commands", "__main__"},
+# Each floor may import the floors above it in this list, which stand below it in the house.
+FLOORS = [
+    "version",
+    "whole_files",
+    "settings",
+    "diffusion",
+    "models",
+    "data",
+    "presets",
+    "export",
+    "pipelines",
+    "evaluation",
+    "recipes",
+    "runtimes",
+    "explain",
+    "commands",
+    "cli",
+    "__main__",
+    "training",
+    "benchmarks",
 ]
-# `TextToImage.from_preset` and `export` are at hand where people look for them; the imports wait inside the methods.
-EXCEPTIONS = {("pipeline", "presets"), ("text_to_image", "export")}
-ALONE = {"edge"}
+# Where a floor may import less than all that stands below it.
+ONLY = {"settings": {"version"}, "diffusion": {"settings"}, "runtimes": {"version", "settings"}}
+ALONE = {PACKAGE / "runtimes" / "edge.py"}  # one file that people copy to where nothing else is
 
 
-def part_of(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def floor_of(module):
+    """The floor of a dotted module, or None for another library's."""
+    library, _, rest = module.partition(".")
+    if library in ("training", "benchmarks"):
+        return library
+    return rest.split(".")[0] if library == "latentdiff" and rest else None
 
 
-def row_of(part):
-    rows = [index for index, parts in enumerate(ROWS) if part in parts]
-    assert rows, f"{part} has no place in ROWS"
-    return rows[0]
+def module_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path) for path in [*FILES, *OUTSIDE]}
 
 
 def imported(path):
-    """(part of latentdiff or name of another library, line) of each import in a file, also inside functions."""
+    """(module, line) of each import in a file, also inside functions; modules of this project as they are in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno} imports relatively"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            library, *rest = name.split(".")
-            if library == "latentdiff" and rest:  # a public name of the package stands for its module
-                yield latentdiff._MODULES.get(rest[0], rest[0]), node.lineno
-            elif library != "latentdiff":
-                yield library, node.lineno
+            for alias in node.names:
+                yield _resolve(node.module, alias.name), node.lineno
+
+
+def _resolve(module, name):
+    """The module that `from module import name` loads: a public name of the package stands for the module it is in."""
+    if module == "latentdiff":
+        name = latentdiff._MODULES.get(name, name)
+    return f"{module}.{name}" if f"{module}.{name}" in MODULES else module
 
 
 def functions(path):
@@ -70,33 +84,36 @@ def functions(path):
 # === Imports ===
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_one_way(path):
-    part = part_of(path)
-    if part == "__init__":
+@pytest.mark.parametrize("path", [*FILES, *OUTSIDE], ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_floor_imports_the_floors_below_it_only(path):
+    floor = floor_of(module_of(path))
+    if floor is None:  # latentdiff/__init__.py, which names what is public
         return
-    inner = {file.stem for file in FILES} | {file.parent.name for file in FILES}
-    for other, line in imported(path):
-        if other not in inner or other == part or (part, other) in EXCEPTIONS:
-            continue
-        assert part not in ALONE, f"{path}:{line}: {part} must not import {other}"
-        assert row_of(other) <= row_of(part), f"{path}:{line}: {part} must not import {other}, which is above it"
+    assert floor in FLOORS, f"{floor} has no place in FLOORS"
+    below = ONLY.get(floor, set(FLOORS[: FLOORS.index(floor)]))
+    for module, line in imported(path):
+        other = floor_of(module)
+        if other not in (None, floor):
+            assert path not in ALONE, f"{path}:{line}: {path.name} must stand alone"
+            assert other in below, f"{path}:{line}: {floor} must not import {other}"
 
 
-def test_no_circle_within_a_row():
+def test_no_modules_import_each_other_in_a_circle():
     edges = {}
-    for path in FILES:
-        part = part_of(path)
-        others = {other for other, _ in imported(path) if (part, other) not in EXCEPTIONS and other != part}
-        edges.setdefault(part, set()).update(others)
+    for path in [*FILES, *OUTSIDE]:
+        others = {module for module, _ in imported(path)} & MODULES
+        edges[module_of(path)] = others - {module_of(path), "latentdiff"}
+    done = set()
 
-    def reach(part, seen=()):
-        assert part not in seen, f"imports go in a circle: {[*seen, part]}"
-        for other in edges.get(part, ()):
-            reach(other, (*seen, part))
+    def visit(module, seen=()):
+        assert module not in seen, f"imports go in a circle: {[*seen, module]}"
+        if module not in done:
+            for other in edges[module]:
+                visit(other, (*seen, module))
+            done.add(module)
 
-    for part in edges.keys() - {"__init__"}:
-        reach(part)
+    for module in edges:
+        visit(module)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -104,8 +121,9 @@ def test_backends_are_imported_inside_functions_only(path):
     """And by few modules only: the rest is `keras.ops`."""
     top = {library for node in ast.parse(path.read_text()).body for library in names_of(node)}
     assert not top & {"tensorflow", "jax", "torch"}
-    if part_of(path) not in ("compilation", "fused_steps", "export", "edge"):
-        assert not {library for library, _ in imported(path)} & {"tensorflow", "jax", "torch", "tensorflow_text"}
+    if path.stem not in ("compilation", "fused_steps", "sources", "edge") and "export" not in path.parts:
+        backends = {"tensorflow", "jax", "torch", "tensorflow_text"}
+        assert not {module.split(".")[0] for module, _ in imported(path)} & backends
 
 
 def names_of(node):
@@ -173,7 +191,7 @@ def test_the_backend_is_the_users():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_and_functions_stay_short(path):
     # One file is all of a program that people copy to where nothing else is.
-    assert len(path.read_text().splitlines()) < (400 if part_of(path) in ALONE else 300)
+    assert len(path.read_text().splitlines()) < (400 if path in ALONE else 300)
     for function in functions(path):
         body = function.body[1:] if ast.get_docstring(function) else function.body
         lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0

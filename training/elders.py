@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from latentdiff.layers import Downsample, ResnetBlock, Upsample
-from training.data import Batches
-from training.latent_cache import load_latents
+from latentdiff.data.batches import Batches
+from latentdiff.data.latent_cache import load_latents
+from latentdiff.models.layers import Downsample, ResnetBlock, Upsample
 from training.training_run import callbacks, fitting_batch_size, length, load_text_encoder, optimizer, parse
 
 CODE_DIM, WIDTH, QUICK_WIDTH = 128, 256, 32

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 import numpy as np
 
-from latentdiff.compilation import compile_function
-from training.data import load_pictures
-from training.latent_cache import cache_key
+from latentdiff.data.batches import load_pictures
+from latentdiff.data.latent_cache import cache_key
+from latentdiff.data.variations import vary
+from latentdiff.models.compilation import compile_function
 from training.training_run import QUICK_LIMIT, parse
-from training.variations import vary
 
 BATCH_SIZE = 64
 

@@ -6,10 +6,11 @@ python -m training.train_autoencoder --config emoji_128 --data DATA --metrics ME
 import numpy as np
 
 from latentdiff import Autoencoder, TextToImage
-from latentdiff.images import image_grid, save_png, to_uint8
-from latentdiff.losses import LPIPS
-from latentdiff.metrics import psnr
-from training.data import Batches, load_pictures, random_flip
+from latentdiff.data.batches import Batches, load_pictures, random_flip
+from latentdiff.data.images import image_grid, save_png
+from latentdiff.evaluation import psnr
+from latentdiff.models.losses import LPIPS
+from latentdiff.models.pixels import to_uint8
 from training.training_run import QUICK_LIMIT, callbacks, fitting_batch_size, length, optimizer, parse
 
 args, config = parse(

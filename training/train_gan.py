@@ -9,7 +9,7 @@ text features into latents. It exists to be compared with, see benchmarks/elders
 import keras
 from keras import ops
 
-from latentdiff.trainable_model import TrainableModel
+from latentdiff.models.trainable_model import TrainableModel
 from training.elders import CODE_DIM, build_generator, build_reader, train
 
 LEARNING_RATE = 2e-4

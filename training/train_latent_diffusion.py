@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 from latentdiff import LatentDiffusion, NoiseSchedule, TextToImage, UNet
-from latentdiff.callbacks import Preview
-from training.data import Batches
-from training.latent_cache import load_latents
+from latentdiff.data.batches import Batches
+from latentdiff.data.latent_cache import load_latents
+from latentdiff.recipes.callbacks import Preview
 from training.training_run import (
     callbacks,
     fitting_batch_size,

@@ -9,7 +9,7 @@ codes and text features into latents. It exists to be compared with, see benchma
 import keras
 from keras import ops
 
-from latentdiff.trainable_model import TrainableModel
+from latentdiff.models.trainable_model import TrainableModel
 from training.elders import CODE_DIM, build_generator, build_reader, train
 
 KL_WEIGHT = 1.0  # per latent number, the error of a Gaussian of variance 1: the evidence lower bound

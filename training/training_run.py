@@ -7,8 +7,8 @@ from pathlib import Path
 import keras
 
 from latentdiff import TextEncoder
-from latentdiff.callbacks import AveragedWeights
-from latentdiff.trainable_model import WarmUp
+from latentdiff.models.trainable_model import WarmUp
+from latentdiff.recipes.callbacks import AveragedWeights
 from training.configs import load_config
 
 QUICK_LIMIT = 32

@@ -48,7 +48,7 @@ class Editing:
         if self.image is None:
             return pipeline
         from latentdiff import ImageToImage, Inpaint
-        from latentdiff.images import load_mask, load_picture
+        from latentdiff.data.images import load_mask, load_picture
 
         self.arrays["images"] = _read(load_picture, self.image, "--init-image", pipeline.image_size)
         if self.mask is not None:
@@ -71,7 +71,7 @@ class Editing:
 
 
 def _read(load, path, option, image_size):
-    """What a function of `latentdiff.images` reads from a picture file."""
+    """What a function of `latentdiff.data.images` reads from a picture file."""
     try:
         return load(path, image_size)
     except (OSError, ValueError) as error:

@@ -65,9 +65,9 @@ def run(args):
 
 
 def _lesson(pipeline, args, weights):
+    from latentdiff.evaluation import FeatureCache
     from latentdiff.explain.lesson import PROMPTS, Lesson
     from latentdiff.explain.real_pictures import load_real_pictures
-    from latentdiff.metrics import FeatureCache
 
     real = load_real_pictures(args.data, pipeline.image_size) if args.data else None
     features = FeatureCache(weights, args.cache) if weights else None

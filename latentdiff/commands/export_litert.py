@@ -6,7 +6,7 @@ from pathlib import Path
 from latentdiff.commands import UsageError
 from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import Number
-from latentdiff.export.litert_needs import check_needs
+from latentdiff.export.litert.needs import check_needs
 
 QUANTIZATIONS = ("none", "float16", "dynamic_int8")  # export.litert_quantization has them too, and is slow to import
 PARTS = ("text_encoder", "denoiser", "decoder", "encoder", "pipeline")

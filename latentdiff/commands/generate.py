@@ -79,7 +79,7 @@ def _count_steps(pipeline, records, editing):
 
 def _guidance(pipeline, args):
     """How guidance is limited, for all pictures alike; numbers that JSON can hold."""
-    from latentdiff.guidance import finite_interval
+    from latentdiff.diffusion.guidance import finite_interval
 
     given = {name: getattr(args, name) for name in ("guidance_rescale", "guidance_interval")}
     limits = {name: getattr(pipeline, name) if value is None else value for name, value in given.items()}
@@ -102,13 +102,14 @@ class _Trajectory:
     def __init__(self, pipeline, record, num_steps, picture=None):
         from keras import ops
 
-        from latentdiff import images, noise
+        from latentdiff.diffusion import noise
+        from latentdiff.models import pixels
 
         self.num_steps = num_steps
         self.frames = [picture]
         if picture is None:
             latents = noise.normal([record["seed"]], pipeline.latent_shape)
-            self.frames = [ops.convert_to_numpy(images.to_uint8(pipeline.model.autoencoder.decode(latents)))[0]]
+            self.frames = [ops.convert_to_numpy(pixels.to_uint8(pipeline.model.autoencoder.decode(latents)))[0]]
 
     def add(self, step, num_steps, decode):
         """Takes the picture after a step, of a longer run only some, evenly spread."""
@@ -116,6 +117,6 @@ class _Trajectory:
             self.frames.append(decode()[0])
 
     def save(self, path, picture):
-        from latentdiff.images import save_animation
+        from latentdiff.data.images import save_animation
 
         save_animation(path, [*self.frames, picture])

@@ -45,7 +45,7 @@ class Output:
 
     def add(self, picture, record):
         """Writes one picture, uint8 (height, width, 3), with its record; returns its path, or None in a grid."""
-        from latentdiff.images import encode_png
+        from latentdiff.data.images import encode_png
 
         if self.has_grid:
             self._made.append((picture, record))
@@ -60,7 +60,7 @@ class Output:
         """Writes the picture of all pictures made so far, if wanted; returns its path."""
         if not (self.has_grid and self._made):
             return None
-        from latentdiff.images import encode_png, image_grid
+        from latentdiff.data.images import encode_png, image_grid
 
         pictures, records = zip(*self._made, strict=True)
         settings = {"pictures": json.dumps(records, ensure_ascii=False)}

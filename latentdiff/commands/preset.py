@@ -6,7 +6,7 @@ import sys
 from latentdiff.commands import UsageError
 from latentdiff.commands.progress import ProgressBar
 from latentdiff.commands.quiet_start import quiet_start
-from latentdiff.preset_folder import preset_folder
+from latentdiff.presets.folder import preset_folder
 
 
 def find_preset(preset):

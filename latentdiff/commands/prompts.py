@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from latentdiff.commands import UsageError
-from latentdiff.prompt_syntax import parse
+from latentdiff.settings.prompt_syntax import parse
 
 MAX_SEED = 2**31 - 1  # noise.MAX_SEED, which is slow to import
 RANDOM_SEEDS = 1_000_000  # short enough to be typed again

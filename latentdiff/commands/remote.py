@@ -41,7 +41,7 @@ def run(args):
 
 def _check_prompts(requests):
     """Refuses all of them before the first is asked for."""
-    from latentdiff.client import plain_text
+    from latentdiff.runtimes.client import plain_text
 
     try:
         for request in requests:
@@ -54,8 +54,7 @@ def _check_prompts(requests):
 def _client(args):
     try:
         with quiet_start():
-            from latentdiff import images  # noqa: F401  it comes with Keras, and Keras with TensorFlow
-            from latentdiff.client import Client
+            from latentdiff.runtimes.client import Client
 
             return Client(args.server, Path(args.preset).name, timeout=args.timeout)
     except ImportError as error:
@@ -65,7 +64,7 @@ def _client(args):
 
 
 def _arguments(batch):
-    from latentdiff.client import DEFAULT
+    from latentdiff.runtimes.client import DEFAULT
 
     given = arguments(batch)
     for name in ("num_steps", "guidance_scale"):

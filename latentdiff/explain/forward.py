@@ -3,9 +3,9 @@
 import numpy as np
 from keras import ops
 
+from latentdiff.diffusion.noise_schedule import KINDS, NoiseSchedule
 from latentdiff.explain import style
-from latentdiff.images import to_float, to_uint8
-from latentdiff.noise_schedule import KINDS, NoiseSchedule
+from latentdiff.models.pixels import to_float, to_uint8
 
 STAGES = 9
 POINTS = 101

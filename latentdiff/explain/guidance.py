@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 
+from latentdiff.evaluation import nearest_neighbours
 from latentdiff.explain import style
-from latentdiff.metrics import nearest_neighbours
-from latentdiff.prompt_syntax import escape
+from latentdiff.settings.prompt_syntax import escape
 
 SCALES = (1, 2, 3, 4, 6, 10)
 SEEDS = 2

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from latentdiff import noise, prompt_weights
-from latentdiff.compilation import compile_function
+from latentdiff.diffusion import noise
 from latentdiff.explain.style import save_figure
-from latentdiff.images import to_float, to_uint8
+from latentdiff.models.compilation import compile_function
+from latentdiff.models.pixels import to_float, to_uint8
+from latentdiff.pipelines import prompt_weights
 
 BATCH_SIZE = 16
 # The shipped preset has seen all but three: robots, but not in this style; crowns, but on heads alone; no owl at all.

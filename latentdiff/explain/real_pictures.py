@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from latentdiff.images import to_rgb
+from latentdiff.data.images import to_rgb
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".webp"}
 

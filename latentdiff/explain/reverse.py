@@ -3,10 +3,10 @@
 import numpy as np
 from keras import ops
 
-from latentdiff.compilation import compile_function
 from latentdiff.explain import style
 from latentdiff.explain.lesson import BATCH_SIZE
-from latentdiff.prompt_syntax import escape
+from latentdiff.models.compilation import compile_function
+from latentdiff.settings.prompt_syntax import escape
 
 LEVELS = 8
 SHOWN = 3

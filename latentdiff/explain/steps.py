@@ -4,8 +4,8 @@ import time
 
 import numpy as np
 
+from latentdiff.evaluation import KID
 from latentdiff.explain import style
-from latentdiff.metrics import KID
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128)
 SHOWN = 3

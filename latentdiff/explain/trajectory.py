@@ -3,10 +3,10 @@
 import numpy as np
 from keras import ops
 
-from latentdiff import samplers
-from latentdiff.compilation import compile_function
+from latentdiff.data.images import image_grid, save_animation
+from latentdiff.diffusion import samplers
 from latentdiff.explain import style
-from latentdiff.images import image_grid, save_animation
+from latentdiff.models.compilation import compile_function
 
 SHOWN = 8
 

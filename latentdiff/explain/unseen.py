@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from latentdiff.evaluation import nearest_neighbours
 from latentdiff.explain import style
-from latentdiff.metrics import nearest_neighbours
 
 PROMPTS = (
     "a cat riding a bicycle, flat",

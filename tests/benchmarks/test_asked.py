@@ -13,7 +13,7 @@ from benchmarks.asked import (
     load_paraphrases,
     sample_rows,
 )
-from training.data import Pictures
+from latentdiff.data.batches import Pictures
 
 STYLES = {"noto", "noto classic", "twemoji", "3d", "gradient", "flat", "black and white", "emojitwo", "fx", "outline"}
 

@@ -9,10 +9,10 @@ from keras import ops
 from PIL import Image
 
 from benchmarks import elders as bench
-from latentdiff import noise
+from latentdiff.data.batches import Pictures
+from latentdiff.diffusion import noise
 from latentdiff.explain.elders import MAKERS
-from latentdiff.images import to_uint8
-from training.data import Pictures
+from latentdiff.models.pixels import to_uint8
 from training.elders import CODE_DIM, build_generator, caption_features
 
 

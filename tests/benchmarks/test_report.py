@@ -3,7 +3,7 @@ import json
 import numpy as np
 
 from benchmarks.report import Report
-from latentdiff.images import read_settings
+from latentdiff.data.images import read_settings
 
 
 def test_tables_answers_and_sheets(tmp_path):

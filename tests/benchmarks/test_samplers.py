@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import samplers as bench
-from latentdiff.samplers import SAMPLERS
+from latentdiff.diffusion.samplers import SAMPLERS
 
 CAPTIONS = [f"thing {i}" for i in range(10)]
 

@@ -11,7 +11,7 @@ from latentdiff.commands import preset as preset_command
 from latentdiff.explain import reverse
 from latentdiff.explain.lesson import Lesson
 from latentdiff.explain.real_pictures import RealPictures
-from latentdiff.prompt_syntax import Part, parse
+from latentdiff.settings.prompt_syntax import Part, parse
 
 pytest.importorskip("matplotlib")
 PROMPTS = ["a red apple", "a cat", "a rocket"]

@@ -7,9 +7,9 @@ import pytest
 from harness import normal, tiny_text_to_image
 from keras import ops
 
+from latentdiff.diffusion.noise_schedule import KINDS, NoiseSchedule
 from latentdiff.explain import forward, guidance, reverse, steps, trajectory
 from latentdiff.explain.lesson import Lesson
-from latentdiff.noise_schedule import KINDS, NoiseSchedule
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ import keras
 import pytest
 from harness import tiny_text_to_image
 
-from latentdiff.export.saved_model import export_saved_model
+from latentdiff.export.saved_model.saved_model import export_saved_model
 
 
 @pytest.fixture(scope="session")

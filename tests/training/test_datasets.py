@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data import load_pictures
+from latentdiff.data.batches import load_pictures
 from training.datasets import build_emoji, emoji_packages
 
 FIVE = {"label": "five o’clock", "hexcode": "1F554", "emoji": "🕔", "group": 5, "subgroup": 58, "tags": ["time"]}

@@ -9,8 +9,8 @@ from PIL import Image
 from tiny_run import CAPTIONS, losses, save_text_encoder, write_config
 
 from latentdiff import TextToImage
-from latentdiff.images import image_grid
-from training.data import Batches
+from latentdiff.data.batches import Batches
+from latentdiff.data.images import image_grid
 
 
 @pytest.fixture

@@ -8,10 +8,14 @@ DATA holds the parquet shards, METRICS the weights of LPIPS, MINILM a KerasHub p
 results of each run are in training/RUNS.md. With KERAS_BACKEND=jax it needs no TensorFlow.
 """
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
-from benchmarks.asked import load_compositions
-from training.variations import mirrored, paired, recoloured, with_article
+from latentdiff.data.variations import mirrored, paired, recoloured, with_article
+
+# What the benchmark asks for; no training image may show it.
+COMPOSITIONS = json.loads((Path(__file__).parents[1] / "datasets" / "emoji_compositions.json").read_text("utf-8"))
 
 
 def captions(record, rng):
@@ -57,7 +61,7 @@ def get_config(quick=False):
         captions=captions,
         # What latents are made of: each picture, and variations of it that their captions tell.
         variations=(mirrored, recoloured, recoloured, paired, paired, paired, paired),
-        kept_out=[row["things"] for row in load_compositions()],  # what the benchmark asks for and no picture shows
+        kept_out=[row["things"] for row in COMPOSITIONS],  # what the benchmark asks for and no picture shows
         plain_share=0.5,  # of the batches; the variations share the rest
         seed=0,
         dtype="mixed_bfloat16",

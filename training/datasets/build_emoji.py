@@ -20,8 +20,8 @@ import random
 
 from PIL import Image
 
+from latentdiff.data.sources import prepare_picture
 from training.datasets.emoji_packages import STYLES, drawings, read_emoji
-from training.sources import prepare_picture
 
 SIZE = 128
 

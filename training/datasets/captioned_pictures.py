@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from training import sources
+from latentdiff.data import sources
 
 TEXT_COLUMNS = ("id", "label", "style", "group", "licence", "source")
 

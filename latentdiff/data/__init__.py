@@ -1,0 +1,1 @@
+"""Captioned images: sources, decoding, captions, variations, batches."""

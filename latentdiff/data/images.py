@@ -1,0 +1,129 @@
+"""Image files in and out: any picture file to uint8 pixels, grids, PNG files that carry their settings, animations."""
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, PngImagePlugin
+
+
+def to_rgb(image):
+    """Any Pillow image upright by its EXIF orientation, on white where transparent, with 8-bit red, green and blue."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) // 257).astype("uint8"))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"`image` must have 8 or 16 bits a channel. Received: image of mode {image.mode!r}")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def load_picture(path, image_size):
+    """Reads a picture file as a uint8 array (height, width, 3).
+
+    Args:
+        path: file name.
+        image_size: (height, width); a picture of another size is resized, see `to_rgb` for what else is done.
+
+    Raises:
+        ValueError: the picture has other proportions (by half a pixel of the result or more).
+    """
+    with Image.open(path) as image:
+        image = to_rgb(image)
+    return np.asarray(_resize(path, image, image_size, Image.Resampling.LANCZOS))
+
+
+def load_mask(path, image_size):
+    """Reads a picture file as a mask, True where it is white or transparent: bool array (height, width).
+
+    Args, errors: those of `load_picture`. In a mask that is resized, pixels are True that cover anything white.
+    """
+    with Image.open(path) as image:
+        mask = (np.asarray(to_rgb(image)).mean(axis=-1) >= 128).astype("float32")
+    return np.asarray(_resize(path, Image.fromarray(mask), image_size, Image.Resampling.BOX)) > 0.0
+
+
+def _resize(path, image, image_size, resampling):
+    height, width = image_size
+    if abs(image.width * height / image.height - width) >= 0.5:
+        raise ValueError(
+            f"`path` must be a picture with the proportions of {width} x {height} pixels: crop it first. "
+            f"Received: path={str(path)!r} of {image.width} x {image.height} pixels"
+        )
+    return image.resize((width, height), resampling)
+
+
+def image_grid(images, columns=None, padding=2):
+    """Lays equally large pictures out in rows on white.
+
+    Args:
+        images: uint8 array (batch, height, width, 3).
+        columns: pictures a row; default: the side of the smallest square that holds them all.
+        padding: white pixels between pictures.
+
+    Returns:
+        uint8 array (grid height, grid width, 3).
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] != 3 or not len(images):
+        raise ValueError(
+            f"`images` must have shape (batch >= 1, height, width, 3). Received: images.shape={images.shape}"
+        )
+    count, height, width, _ = images.shape
+    columns = min(count, columns or math.ceil(math.sqrt(count)))
+    rows = math.ceil(count / columns)
+    grid = np.full((rows * (height + padding) - padding, columns * (width + padding) - padding, 3), 255, "uint8")
+    for index, image in enumerate(images):
+        y, x = (index // columns) * (height + padding), (index % columns) * (width + padding)
+        grid[y : y + height, x : x + width] = image
+    return grid
+
+
+def encode_png(image, settings=None):
+    """PNG bytes of one picture; `settings` go into its text chunks.
+
+    Args:
+        image: uint8 array (height, width, 3).
+        settings: optional dict of names to values, stored as text and given back by `read_settings`.
+    """
+    text = PngImagePlugin.PngInfo()
+    for name, value in (settings or {}).items():
+        text.add_itxt(name, str(value))
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(buffer, "PNG", pnginfo=text)
+    return buffer.getvalue()
+
+
+def save_png(path, image, settings=None):
+    """Writes one uint8 picture (height, width, 3) as PNG with its settings as text, making the folder if needed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_png(image, settings))
+
+
+def read_settings(path):
+    """The settings that `save_png` wrote into a PNG, as a dict of strings."""
+    with Image.open(path) as image:
+        return dict(image.text)
+
+
+def save_animation(path, frames, milliseconds=80, hold=1500):
+    """Writes uint8 frames (frames, height, width, 3) as an endlessly repeated GIF that holds its last frame.
+
+    Args:
+        path: file name; must end in `.gif`.
+        frames: uint8 array or list of arrays (height, width, 3).
+        milliseconds: how long a frame is shown.
+        hold: how long the last frame is shown, milliseconds.
+    """
+    if Path(path).suffix.lower() != ".gif":
+        raise ValueError(f"`path` must end in '.gif'. Received: path={str(path)!r}")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    # One palette for all frames, taken from the last, which is the picture: the colours do not flicker.
+    palette = Image.fromarray(np.asarray(frames[-1])).quantize(255, method=Image.Quantize.MEDIANCUT)
+    pictures = [Image.fromarray(np.asarray(frame)).quantize(palette=palette) for frame in frames]
+    durations = [milliseconds] * (len(pictures) - 1) + [hold]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)

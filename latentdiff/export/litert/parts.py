@@ -1,0 +1,129 @@
+"""The parts of a text-to-image model as functions of tensors of fixed shape: what each LiteRT file computes."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+from keras import ops
+
+from latentdiff.diffusion import noise, samplers
+from latentdiff.diffusion.denoiser import Denoiser
+from latentdiff.diffusion.guidance import ClassifierFreeGuidance
+from latentdiff.models import pixels
+from latentdiff.models.unet import UNet
+
+PARTS = ("text_encoder", "denoiser", "decoder", "encoder", "pipeline")
+
+
+@dataclasses.dataclass
+class Part:
+    """A function that becomes a file.
+
+    Attributes:
+        function: tensors by name -> dict of tensors.
+        models: the keras.Models whose weights it reads.
+        inputs: names to `keras.InputSpec`s of fixed shape.
+    """
+
+    function: Callable
+    models: list
+    inputs: dict
+
+
+def parts(text_to_image, num_tokens, rows, single_file):
+    """The parts of a `TextToImage`.
+
+    Args:
+        text_to_image: the `TextToImage`.
+        num_tokens: length of the token ids.
+        rows: examples in one call of the denoiser; guidance needs two a step.
+        single_file: also make "pipeline", the whole way from token ids to the picture.
+
+    Returns:
+        dict of names to `Part`s.
+    """
+    model = text_to_image.model
+    unet = with_num_tokens(model.unet, num_tokens)
+    made = {
+        "text_encoder": _text_encoder(text_to_image, num_tokens),
+        "denoiser": _denoiser(text_to_image, unet, num_tokens, rows),
+        "decoder": _decoder(text_to_image),
+        "encoder": _encoder(text_to_image),
+    }
+    if single_file:
+        made["pipeline"] = _pipeline(text_to_image, unet, num_tokens)
+    return made
+
+
+def with_num_tokens(unet, num_tokens):
+    """`unet`, or one with the same weights, for a context of so many tokens."""
+    if unet.num_tokens in (None, num_tokens):
+        return unet
+    copy = UNet.from_config({**unet.get_config(), "num_tokens": num_tokens})
+    copy.set_weights(unet.get_weights())
+    return copy
+
+
+def _spec(*shape, dtype="float32"):
+    return keras.InputSpec(shape=shape, dtype=dtype)
+
+
+def _text_encoder(text_to_image, num_tokens):
+    def encode_text(token_ids):
+        context, context_mask = text_to_image.encode_text(token_ids)
+        return {"context": context, "context_mask": ops.cast(context_mask, "float32")}
+
+    return Part(encode_text, [text_to_image.model.text_encoder], {"token_ids": _spec(1, num_tokens, dtype="int32")})
+
+
+def _denoiser(text_to_image, unet, num_tokens, rows):
+    def denoise(context_mask, **inputs):
+        return {"prediction": unet({**inputs, "context_mask": context_mask > 0.5})}
+
+    inputs = {
+        "noisy_latents": _spec(rows, *text_to_image.latent_shape),
+        "timesteps": _spec(rows),
+        "context": _spec(rows, num_tokens, text_to_image.model.text_encoder.context_dim),
+        "context_mask": _spec(rows, num_tokens),
+    }
+    return Part(denoise, [unet], inputs)
+
+
+def _decoder(text_to_image):
+    autoencoder = text_to_image.model.autoencoder
+    return Part(
+        lambda latents: {"images": autoencoder.decode(latents)},
+        [autoencoder],
+        {"latents": _spec(1, *text_to_image.latent_shape)},
+    )
+
+
+def _encoder(text_to_image):
+    autoencoder = text_to_image.model.autoencoder
+    return Part(
+        lambda images: {"latents": autoencoder.encode(images)},
+        [autoencoder],
+        {"images": _spec(1, *text_to_image.image_size, 3)},
+    )
+
+
+def _pipeline(text_to_image, unet, num_tokens):
+    model, sampler = text_to_image.model, samplers.get(text_to_image.sampler)
+
+    def make_picture(token_ids, negative_token_ids, seed, num_steps, guidance_scale):
+        texts = text_to_image.encode_text(ops.concatenate([token_ids, negative_token_ids]))
+        plain = Denoiser(unet, model.noise_schedule, model.prediction_type, *texts)
+        limits = text_to_image.guidance_rescale, text_to_image.guidance_interval
+        denoiser = ClassifierFreeGuidance(plain, guidance_scale, *limits)
+        noisy_latents = noise.normal(seed, text_to_image.latent_shape)
+        latents = sampler.sample(denoiser, model.noise_schedule, noisy_latents, num_steps, seed)
+        return {"images": pixels.to_uint8(model.autoencoder.decode(latents))}
+
+    inputs = {
+        "token_ids": _spec(1, num_tokens, dtype="int32"),
+        "negative_token_ids": _spec(1, num_tokens, dtype="int32"),
+        "seed": _spec(1, dtype="int32"),
+        "num_steps": _spec(1, dtype="int32"),
+        "guidance_scale": _spec(1),
+    }
+    return Part(make_picture, [model.text_encoder, unet, model.autoencoder], inputs)

@@ -1,0 +1,1 @@
+"""A pipeline as a SavedModel for TF Serving."""

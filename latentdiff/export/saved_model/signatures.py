@@ -1,0 +1,173 @@
+"""The functions of a served model: what TF Serving calls signatures."""
+
+import numpy as np
+
+from latentdiff.diffusion import noise
+from latentdiff.export.saved_model import request_bounds as bounds
+from latentdiff.export.saved_model.text_inputs import Prompts, TokenIds
+from latentdiff.models import pixels
+
+SIGNATURES = ("serving_default", "png", "encode_text", "denoise", "encode_image", "decode")
+
+
+class Signatures:
+    """The graphs of a `TextToImage`, each a pure function of its inputs. Every input and output has the batch in front.
+
+    Args:
+        text_to_image: the `TextToImage`.
+        weights: `StoredWeights` of its model.
+        sampler: a `Sampler`.
+        max_steps: most steps that a request gets.
+        token_ids: take token ids in place of prompts, so that only TensorFlow's own operators are needed.
+    """
+
+    def __init__(self, text_to_image, weights, sampler, max_steps, token_ids=False):
+        self.text_to_image = text_to_image
+        self.model = text_to_image.model
+        self.weights = weights
+        self.sampler = sampler
+        self.max_steps = max_steps
+        self.texts = (TokenIds if token_ids else Prompts)(self.model.text_encoder)
+
+    def functions(self):
+        """Name to tf.function, for `tf.saved_model.save`."""
+        import tensorflow as tf
+
+        size, latent_shape = (*self.text_to_image.image_size, 3), self.text_to_image.latent_shape
+        specs, defaults = self._picture_inputs()
+        pictures = _graph(self._with_weights(self._pictures), specs, defaults)  # one graph, called by two signatures
+
+        def png(*inputs):
+            outputs = pictures(*inputs)
+            return {"image_bytes": tf.io.encode_png(outputs["images"]), "warnings": outputs["warnings"]}
+
+        return {
+            "serving_default": _graph(lambda *inputs: pictures(*inputs), specs, defaults),
+            "png": _graph(png, specs, defaults),
+            "encode_text": _graph(self._with_weights(self._encode_text), specs[:1]),
+            "denoise": _graph(self._with_weights(self._denoise), self._denoiser_inputs()),
+            "encode_image": _graph(self._with_weights(self._encode_image), [_spec("images", "uint8", size)]),
+            "decode": _graph(self._with_weights(self._decode), [_spec("latents", "float32", latent_shape)]),
+        }
+
+    def example(self, count, num_steps):
+        """A request for `count` pictures of nothing: dict of input name to array."""
+        specs, defaults = self._picture_inputs()
+        negative, seed, _, scale = (np.repeat(value.numpy(), count, axis=0) for value in defaults)
+        values = (negative, negative, seed, np.full(count, num_steps, "int32"), scale)
+        return {spec.name: value for spec, value in zip(specs, values, strict=True)}
+
+    def _pictures(self, texts, negative_texts, seeds, num_steps, guidance_scale):
+        import tensorflow as tf
+
+        name, negative_name = self.texts.name, f"negative_{self.texts.name}"
+        (texts,) = bounds.counted(texts)
+        batch = tf.shape(texts)[0]
+        negative_texts = bounds.spread(negative_texts, batch, negative_name)
+        warnings = bounds.Warnings(texts)
+        defaults = (self.text_to_image.num_steps, self.text_to_image.guidance_scale)
+        seeds, num_steps, guidance_scale = bounds.bound_settings(
+            bounds.spread(seeds, batch, "seeds"),
+            bounds.spread(num_steps, batch, "num_steps"),
+            bounds.spread(guidance_scale, batch, "guidance_scale"),
+            defaults,
+            self.max_steps,
+            warnings,
+        )
+        token_ids = self.texts.token_ids(texts, name, warnings)
+        negative_ids = self.texts.token_ids(negative_texts, negative_name, warnings)
+        context, context_mask = self.text_to_image.encode_text(tf.concat([token_ids, negative_ids], axis=0))
+        noisy_latents = noise.normal(seeds, self.text_to_image.latent_shape)
+
+        def sample(*denoiser_inputs):
+            denoiser = self.text_to_image.denoiser(*denoiser_inputs)
+            return self.sampler.sample(denoiser, self.model.noise_schedule, noisy_latents, num_steps, seeds)
+
+        latents = tf.cond(
+            tf.reduce_any(guidance_scale != 1.0),
+            lambda: sample(context, context_mask, guidance_scale),
+            lambda: sample(context[:batch], context_mask[:batch]),  # half the work, where nobody wants guidance
+        )
+        return {**self._decoded(latents), "warnings": warnings.texts}
+
+    def _encode_text(self, texts):
+        (texts,) = bounds.counted(texts)
+        warnings = bounds.Warnings(texts)
+        token_ids = self.texts.token_ids(texts, self.texts.name, warnings)
+        context, context_mask = self.text_to_image.encode_text(token_ids)
+        return {"context": context, "context_mask": context_mask, "warnings": warnings.texts}
+
+    def _denoise(self, noisy_latents, timesteps, context, context_mask):
+        inputs = bounds.counted(noisy_latents, timesteps, context, context_mask)
+        noisy_latents, timesteps, context, context_mask = inputs
+        timesteps = bounds.bound_timesteps(timesteps, self.model.noise_schedule)
+        pred_latents, pred_noise = self.text_to_image.denoiser(context, context_mask)(noisy_latents, timesteps)
+        return {"pred_latents": pred_latents, "pred_noise": pred_noise}
+
+    def _encode_image(self, images):
+        (images,) = bounds.counted(images)
+        return {"latents": self.model.autoencoder.encode(images)}
+
+    def _decode(self, latents):
+        (latents,) = bounds.counted(latents)
+        return self._decoded(latents)
+
+    def _decoded(self, latents):
+        return {"images": pixels.to_uint8(self.model.autoencoder.decode(latents))}
+
+    # === Inputs ===
+
+    def _picture_inputs(self):
+        """Specs of the inputs of a picture, and the defaults of all but the first."""
+        import tensorflow as tf
+
+        texts = self.texts
+        specs = [
+            _spec(texts.name, texts.dtype, texts.shape),
+            _spec(f"negative_{texts.name}", texts.dtype, texts.shape),
+            _spec("seeds", "int32"),
+            _spec("num_steps", "int32"),
+            _spec("guidance_scale", "float32"),
+        ]
+        values = (texts.empty, [0], [bounds.DEFAULT], [bounds.DEFAULT])
+        return specs, [tf.constant(value, spec.dtype) for value, spec in zip(values, specs[1:], strict=True)]
+
+    def _denoiser_inputs(self):
+        text_encoder = self.model.text_encoder
+        tokens, dim = text_encoder.sequence_length, text_encoder.context_dim
+        return [
+            _spec("noisy_latents", "float32", self.text_to_image.latent_shape),
+            _spec("timesteps", "float32"),
+            _spec("context", "float32", (tokens, dim)),
+            _spec("context_mask", "bool", (tokens,)),
+        ]
+
+    def _with_weights(self, function):
+        """`function`, which reads the stored weights."""
+
+        def with_weights(*inputs):
+            with self.weights.in_place():
+                return function(*inputs)
+
+        return with_weights
+
+
+def _graph(function, specs, defaults=()):
+    """`function` as a graph; `defaults` are those of the inputs of a picture."""
+    import tensorflow as tf
+
+    if not defaults:
+        return tf.function(function, input_signature=specs, autograph=False)
+    negative, seed, steps, scale = defaults
+
+    # The defaults of the arguments become those of the signature's inputs.
+    def with_defaults(texts, negative_texts=negative, seeds=seed, num_steps=steps, guidance_scale=scale):
+        return function(texts, negative_texts, seeds, num_steps, guidance_scale)
+
+    return tf.function(with_defaults, input_signature=specs, autograph=False)
+
+
+def _spec(name, dtype, shape=()):
+    import tensorflow as tf
+
+    return tf.TensorSpec((None, *shape), dtype, name=name)

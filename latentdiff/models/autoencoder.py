@@ -1,0 +1,299 @@
+"""The autoencoder: images to latents and back."""
+
+import functools
+
+import keras
+import numpy as np
+from keras import ops
+
+from latentdiff.models import pixels
+from latentdiff.models.compilation import compile_function
+from latentdiff.models.layers import (
+    AttentionBlock,
+    Downsample,
+    GroupNorm,
+    Patchify,
+    ResnetBlock,
+    Unpatchify,
+    Upsample,
+)
+from latentdiff.models.losses.adversarial import Adversary
+from latentdiff.models.trainable_model import TrainableModel
+
+
+def _middle(x, width, groups, attention, dtype):
+    x = ResnetBlock(width, groups, 1e-6, dtype=dtype, name="middle_resnet_in")(x)
+    if attention:
+        x = AttentionBlock(1, groups, 1e-6, dtype=dtype, name="middle_attention")(x)
+    return ResnetBlock(width, groups, 1e-6, dtype=dtype, name="middle_resnet_out")(x)
+
+
+def build_encoder(latent_channels, widths, num_blocks, patch_size, attention, groups, dtype):
+    """images (batch, height, width, 3) -> moments (batch, h, w, 2 latent_channels): means, then log variances."""
+    images = keras.Input((None, None, 3), name="images")
+    x = Patchify(patch_size, dtype=dtype, name="patchify")(images) if patch_size > 1 else images
+    x = keras.layers.Conv2D(widths[0], 3, padding="same", dtype=dtype, name="conv_in")(x)
+    for level, width in enumerate(widths):
+        for block in range(num_blocks):
+            x = ResnetBlock(width, groups, 1e-6, dtype=dtype, name=f"down_{level}_{block}")(x)
+        if level < len(widths) - 1:
+            x = Downsample(width, padding="end", dtype=dtype, name=f"down_{level}_downsample")(x)
+    x = _middle(x, widths[-1], groups, attention, dtype)
+    x = ops.silu(GroupNorm(groups, 1e-6, dtype=dtype, name="norm_out")(x))
+    x = keras.layers.Conv2D(2 * latent_channels, 3, padding="same", dtype=dtype, name="conv_out")(x)
+    moments = keras.layers.Conv2D(2 * latent_channels, 1, dtype="float32", name="moments")(x)
+    return keras.Model(images, moments, name="encoder")
+
+
+def build_decoder(latent_channels, widths, num_blocks, patch_size, attention, groups, dtype):
+    """latents (batch, h, w, latent_channels), not normalized -> images (batch, height, width, 3)."""
+    latents = keras.Input((None, None, latent_channels), name="latents")
+    x = keras.layers.Conv2D(latent_channels, 1, dtype=dtype, name="latents_in")(latents)
+    x = keras.layers.Conv2D(widths[-1], 3, padding="same", dtype=dtype, name="conv_in")(x)
+    x = _middle(x, widths[-1], groups, attention, dtype)
+    for level, width in reversed(list(enumerate(widths))):
+        for block in range(num_blocks + 1):
+            x = ResnetBlock(width, groups, 1e-6, dtype=dtype, name=f"up_{level}_{block}")(x)
+        if level > 0:
+            x = Upsample(width, dtype=dtype, name=f"up_{level}_upsample")(x)
+    x = ops.silu(GroupNorm(groups, 1e-6, dtype=dtype, name="norm_out")(x))
+    x = keras.layers.Conv2D(3 * patch_size**2, 3, padding="same", dtype=dtype, name="conv_out")(x)
+    images = Unpatchify(patch_size, dtype=dtype, name="unpatchify")(x) if patch_size > 1 else x
+    images = keras.layers.Activation("linear", dtype="float32", name="images")(images)
+    return keras.Model(latents, images, name="decoder")
+
+
+@keras.saving.register_keras_serializable(package="latentdiff")
+class Autoencoder(TrainableModel):
+    """A variational autoencoder that compresses images to latents `downsampling` times smaller in each direction.
+
+    Train it with `compile()` and `fit(images)`, then call `measure_latents(images)` once: from then on `encode` gives
+    latents of mean 0 and standard deviation 1 in each channel, and `decode` takes them.
+
+    Args:
+        latent_channels: channels of the latents.
+        widths: channels at each level, the first at the finest; each level after the first halves the sides.
+        num_blocks: residual blocks a level in the encoder; the decoder has one more.
+        patch_size: pixels a side that one place of the finest level covers. 1 as in Stable Diffusion; 2 is four times
+            cheaper there. The downsampling is `patch_size * 2 ** (len(widths) - 1)`.
+        middle_attention: self attention at the coarsest level.
+        groups: groups of the normalizations.
+        pixel_weight, kl_weight, perceptual_weight, adversarial_weight: weights of the losses (`compile` says more);
+            0 switches one off. Each loss is a mean: over pixels, over latent numbers, over images, over patches.
+        latent_noise: noise on the latents while training, so that the decoder sees through small errors as a denoiser
+            leaves them (Zheng et al., 2025, arXiv:2510.11690): for each image of a deviation drawn evenly from 0 to
+            this, in units of the deviation of each channel in the batch.
+        seed: of the posterior samples and the noise drawn while training.
+
+    Call arguments:
+        images: uint8 [0, 255] or float [-1, 1], (batch, height, width, 3), sides divisible by `downsampling`; or a dict
+            with them under "images".
+
+    Returns:
+        float32 (batch, height, width, 3): the images decoded again. While training from a sample of the posterior,
+        otherwise from its mean.
+
+    Raises:
+        ValueError: image sides that `downsampling` does not divide.
+
+    Reference: Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, 2022, arXiv:2112.10752;
+    Kingma and Welling, Auto-Encoding Variational Bayes, 2013, arXiv:1312.6114.
+    """
+
+    def __init__(
+        self,
+        latent_channels=4,
+        widths=(128, 256, 512, 512),
+        num_blocks=2,
+        patch_size=1,
+        middle_attention=True,
+        groups=32,
+        pixel_weight=1.0,
+        kl_weight=1e-3,
+        perceptual_weight=0.5,
+        adversarial_weight=0.0,
+        latent_noise=0.0,
+        seed=0,
+        trainable=True,
+        dtype=None,
+        name="autoencoder",
+        **kwargs,
+    ):
+        super().__init__(name=name, dtype=dtype, **kwargs)
+        self.latent_channels = latent_channels
+        self.widths = tuple(widths)
+        self.num_blocks = num_blocks
+        self.patch_size = patch_size
+        self.middle_attention = middle_attention
+        self.groups = groups
+        self.pixel_weight = pixel_weight
+        self.kl_weight = kl_weight
+        self.perceptual_weight = perceptual_weight
+        self.adversarial_weight = adversarial_weight
+        self.latent_noise = latent_noise
+        self.seed = seed
+        shape = (latent_channels, self.widths, num_blocks, patch_size, middle_attention, groups, self.dtype_policy)
+        self.encoder = build_encoder(*shape)
+        self.decoder = build_decoder(*shape)
+        self.latent_mean = self.add_weight(
+            name="latent_mean", shape=(latent_channels,), initializer="zeros", trainable=False, dtype="float32"
+        )
+        self.latent_std = self.add_weight(
+            name="latent_std", shape=(latent_channels,), initializer="ones", trainable=False, dtype="float32"
+        )
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.perceptual_loss = self.adversary = None
+        self.trainable = trainable  # set last, it reaches the parts that are there
+        self.built = True
+
+    @property
+    def downsampling(self):
+        """Pixels a side that one latent place covers."""
+        return self.patch_size * 2 ** (len(self.widths) - 1)
+
+    def compile(
+        self, optimizer=None, perceptual_loss=None, discriminator=None, adversarial_start=0, metrics=None, **kwargs
+    ):
+        """Prepares training. Without arguments: AdamW with a moving average of the weights, pixel and KL losses.
+
+        Args:
+            optimizer: a Keras optimizer; default `keras.optimizers.AdamW(2e-4, ..., use_ema=True)`.
+            perceptual_loss: callable (images, made) -> (batch,) or scalar, for instance `losses.LPIPS(path)` or
+                `losses.PerceptualLoss(model)`. It is never saved with the autoencoder.
+            discriminator: a keras.Model, images -> logits, for instance `losses.PatchDiscriminator()`; it is trained
+                alongside by the same optimizer as soon as `adversarial_weight` is above 0.
+            adversarial_start: training step from which the decoder listens to the discriminator; the discriminator
+                itself learns from the beginning.
+            metrics, kwargs: as in `keras.Model.compile`.
+        """
+        if self.adversarial_weight and discriminator is None:
+            raise ValueError(
+                "`discriminator` must be a model while `adversarial_weight` is above 0. Received: discriminator=None, "
+                f"adversarial_weight={self.adversarial_weight}"
+            )
+        # A partial is no layer, so Keras does not track it: a measuring network is not part of what is saved.
+        self.perceptual_loss = perceptual_loss and functools.partial(perceptual_loss)
+        self.adversary = None
+        if self.adversarial_weight:
+            self.adversary = Adversary(discriminator, self.adversarial_weight, adversarial_start, name="adversary")
+        names = ["pixel", "kl", "perceptual", "generator", "discriminator"]
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        super().compile(optimizer=optimizer, metrics=metrics, **kwargs)
+
+    def call(self, images, training=False):
+        images = self._checked(images)
+        mean, log_variance = self._moments(images)
+        latents = mean
+        if training:
+            draws = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
+            latents = mean + ops.exp(0.5 * log_variance) * draws
+            if self.latent_noise:
+                latents = latents + self._noise_like(mean)
+        kl = 0.5 * ops.mean(ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance)
+        if self.kl_weight:
+            self.add_loss(self.kl_weight * kl)
+        return self.decoder(latents, training=training)  # (b, h, w, 3)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        images, made = self._checked(x), y_pred
+        losses = {}
+        if self.adversary is not None:
+            made, for_adversary = self.adversary.split(made, training)
+        if self.pixel_weight:
+            losses["pixel"] = self.pixel_weight * ops.mean(ops.abs(images - made))
+        if self.perceptual_loss is not None and self.perceptual_weight:
+            losses["perceptual"] = self.perceptual_weight * ops.mean(self.perceptual_loss(images, made))
+        if self.losses:
+            losses["kl"] = sum(self.losses)
+        if self.adversary is not None:
+            losses["generator"], losses["discriminator"] = self.adversary.losses_of(images, for_adversary)
+        for name, value in losses.items():
+            self.trackers[name].update_state(value)
+        return sum(losses.values())
+
+    def encode(self, images, sample=False, seed=None):
+        """Latents of images, normalized by the measured mean and standard deviation.
+
+        Args:
+            images: uint8 [0, 255] or float [-1, 1], (batch, height, width, 3).
+            sample: draw from the posterior instead of taking its mean.
+            seed: int or keras.random.SeedGenerator for the draw.
+
+        Returns:
+            float32 (batch, height / downsampling, width / downsampling, latent_channels).
+        """
+        latents, log_variance = self._moments(self._checked(images))
+        if sample:
+            latents = latents + ops.exp(0.5 * log_variance) * keras.random.normal(ops.shape(latents), seed=seed)
+        return (latents - self.latent_mean) / self.latent_std
+
+    def decode(self, latents):
+        """Images of normalized latents: float32 (batch, h, w, latent_channels) -> float32 (batch, height, width, 3).
+
+        The images are about [-1, 1], not clipped; `pixels.to_uint8` does that.
+        """
+        return self.decoder(latents * self.latent_std + self.latent_mean)
+
+    def measure_latents(self, images, batch_size=64):
+        """Measures mean and standard deviation of each latent channel over `images` and keeps them as weights.
+
+        Args:
+            images: uint8 or float array (n, height, width, 3), n >= 1.
+            batch_size: images encoded at a time.
+        """
+        moments = compile_function(lambda batch: self._moments(self._checked(batch))[0], self)
+        totals = np.zeros((2, self.latent_channels))
+        count = 0
+        for start in range(0, len(images), batch_size):
+            mean = moments(np.asarray(images[start : start + batch_size]))
+            latents = ops.convert_to_numpy(mean).astype("float64").reshape(-1, self.latent_channels)
+            totals += latents.sum(axis=0), np.square(latents).sum(axis=0)
+            count += len(latents)
+        mean, square = totals / count
+        self.latent_mean.assign(mean.astype("float32"))
+        # A channel that never changes has a deviation of 0, or of rounding alone, by which nothing can be divided.
+        self.latent_std.assign(np.sqrt(np.maximum(square - mean**2, 1e-8)).astype("float32"))
+
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        """As `keras.Model.export`; by default for float images of any size and batch."""
+        input_signature = input_signature or [keras.InputSpec("float32", (None, None, None, 3))]
+        return super().export(filepath, format, verbose, input_signature, **kwargs)
+
+    def _noise_like(self, latents):
+        """Noise for latents, of another strength for each image; it grows with them, so that larger ones don't help."""
+        shape = ops.shape(latents)
+        strength = self.latent_noise * keras.random.uniform((shape[0], 1, 1, 1), seed=self.seed_generator)
+        deviation = ops.sqrt(ops.var(latents, axis=(0, 1, 2)) + 1e-8)  # (c,); has a gradient at 0 too
+        return strength * deviation * keras.random.normal(shape, seed=self.seed_generator)
+
+    def _moments(self, images):
+        """Mean and log variance of the posterior, not normalized."""
+        mean, log_variance = ops.split(self.encoder(images), 2, axis=-1)  # (b, h, w, c) each
+        return mean, ops.clip(log_variance, -30.0, 20.0)
+
+    def _checked(self, images):
+        images = images["images"] if isinstance(images, dict) else images
+        height, width = images.shape[1:3]
+        if any(side is not None and side % self.downsampling for side in (height, width)):
+            raise ValueError(
+                f"`images` must have sides divisible by {self.downsampling}. Received: images.shape={images.shape}"
+            )
+        return pixels.to_float(images)
+
+    def get_config(self):
+        return {
+            "latent_channels": self.latent_channels,
+            "widths": self.widths,
+            "num_blocks": self.num_blocks,
+            "patch_size": self.patch_size,
+            "middle_attention": self.middle_attention,
+            "groups": self.groups,
+            "pixel_weight": self.pixel_weight,
+            "kl_weight": self.kl_weight,
+            "perceptual_weight": self.perceptual_weight,
+            "adversarial_weight": self.adversarial_weight,
+            "latent_noise": self.latent_noise,
+            "seed": self.seed,
+            "name": self.name,
+            "trainable": self.trainable,
+        }

@@ -1,0 +1,181 @@
+"""The training model: it joins autoencoder, text encoder, U-Net and noise schedule."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from latentdiff.diffusion import noise
+from latentdiff.diffusion.noise_schedule import NoiseSchedule
+from latentdiff.models.trainable_model import TrainableModel
+
+
+@keras.saving.register_keras_serializable(package="latentdiff")
+class LatentDiffusion(TrainableModel):
+    """Latent diffusion as a Keras model: `compile()`, `fit(data)`.
+
+    A step of training takes latents and captions, draws a timestep and noise for each, and asks the U-Net to tell the
+    two apart again. The autoencoder stays as it is; so does the text encoder unless its `trainable` is set.
+
+    Args:
+        autoencoder: an `Autoencoder`, trained and with its latents measured.
+        text_encoder: a `TextEncoder`.
+        unet: a `UNet` for the latents of the one and the context of the other.
+        noise_schedule: a `NoiseSchedule`; default: cosine.
+        prediction_type: "noise", "velocity" or "latents": what the U-Net is asked for.
+        context_dropout: share of the captions that are replaced by the empty one while training, so that the U-Net
+            also learns to do without (Ho and Salimans, arXiv:2207.12598).
+        min_snr_gamma: see `NoiseSchedule.loss_weights`; None weighs all timesteps alike.
+        seed: of timesteps, noise and caption dropout.
+
+    Call arguments (a dict, as `fit` takes it; arrays, a `tf.data.Dataset` or a `keras.utils.PyDataset` of such dicts):
+        images: uint8 or float (batch, height, width, 3), or
+        latents: float (batch, h, w, channels), cached ones from `autoencoder.encode`.
+        captions: str (batch,) in arrays and lists (see `prepare`), or
+        token_ids: int32 (batch, tokens), from `text_encoder.tokenize`, or
+        context and context_mask: cached ones from `text_encoder.encode`.
+
+    Returns:
+        A dict of `prediction` and `target`, float32 (batch, h, w, channels), and `weights`, float32 (batch,).
+
+    Raises:
+        ValueError: parts that don't fit each other, a prediction type that the schedule makes meaningless, data
+            without pictures or without text.
+
+    Reference: Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, 2022, arXiv:2112.10752.
+    """
+
+    def __init__(
+        self,
+        autoencoder,
+        text_encoder,
+        unet,
+        noise_schedule=None,
+        prediction_type="velocity",
+        context_dropout=0.1,
+        min_snr_gamma=5.0,
+        seed=0,
+        name="latent_diffusion",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        if unet.latent_shape[-1] != autoencoder.latent_channels or unet.context_dim != text_encoder.context_dim:
+            raise ValueError(
+                f"`unet` must take {autoencoder.latent_channels} latent channels and a context of "
+                f"{text_encoder.context_dim}. Received: {unet.latent_shape[-1]} and {unet.context_dim}"
+            )
+        if not 0.0 <= context_dropout <= 1.0:
+            raise ValueError(f"`context_dropout` must lie in [0, 1]. Received: {context_dropout=}")
+        self.autoencoder = autoencoder
+        self.text_encoder = text_encoder
+        self.unet = unet
+        self.noise_schedule = NoiseSchedule() if noise_schedule is None else noise_schedule
+        self.noise_schedule.check(prediction_type)
+        self.prediction_type = prediction_type
+        self.context_dropout = context_dropout
+        self.min_snr_gamma = min_snr_gamma
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.autoencoder.trainable = False
+        self.built = True
+
+    def fit(self, x=None, *args, validation_data=None, **kwargs):
+        """As `keras.Model.fit`; lists and arrays of `captions` are turned into token ids first."""
+        validation_data = validation_data if validation_data is None else self.prepare(validation_data)
+        return super().fit(self.prepare(x), *args, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """As `keras.Model.evaluate`; its noise and timesteps are fixed, so that two evaluations agree."""
+        return super().evaluate(self.prepare(x), *args, **kwargs)
+
+    def prepare(self, data):
+        """A dict of arrays with its `captions`, if any, replaced by `token_ids`; other kinds of data unchanged."""
+        if not isinstance(data, dict) or "captions" not in data:
+            return data
+        rest = {name: np.asarray(values) for name, values in data.items() if name != "captions"}
+        return {**rest, "token_ids": self.text_encoder.tokenize(data["captions"])}
+
+    def call(self, data, training=False):
+        latents = self._latents(data, training)
+        timesteps, draws = self._noise(latents, training)
+        context, context_mask = self._context(data, training)
+        prediction = self.unet(
+            {
+                "noisy_latents": self.noise_schedule.add_noise(latents, draws, timesteps),
+                "timesteps": timesteps,
+                "context": context,
+                "context_mask": context_mask,
+            },
+            training=training,
+        )
+        return {
+            "prediction": prediction,
+            "target": self.noise_schedule.target(latents, draws, timesteps, self.prediction_type),
+            "weights": self.noise_schedule.loss_weights(timesteps, self.prediction_type, self.min_snr_gamma),
+        }
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        error = ops.mean(ops.square(y_pred["prediction"] - y_pred["target"]), axis=(1, 2, 3))  # (b,)
+        return ops.mean(y_pred["weights"] * error)
+
+    def _latents(self, data, training):
+        if "latents" in data:
+            return ops.cast(data["latents"], "float32")
+        if "images" not in data:
+            raise ValueError(f"`data` must hold 'images' or 'latents'. Received: {sorted(data)}")
+        return ops.stop_gradient(self.autoencoder.encode(data["images"], sample=training, seed=self.seed_generator))
+
+    def _noise(self, latents, training):
+        """Timesteps (batch,) spread evenly over time, and noise like the latents; fixed unless training."""
+        batch = ops.shape(latents)[0]
+        rows = ops.arange(batch, dtype="int32")
+        if training:
+            offset = keras.random.uniform((), seed=self.seed_generator)
+            draws = keras.random.normal(ops.shape(latents), seed=self.seed_generator)
+        else:
+            offset, draws = 0.5, noise.normal(rows, latents.shape[1:])
+        # One offset for the whole batch: each row takes its own slice of time (Kingma et al., arXiv:2107.00630, I.1).
+        share = (ops.cast(rows, "float32") + offset) / ops.cast(batch, "float32")
+        timesteps = ops.floor(share * self.noise_schedule.num_train_timesteps)
+        return ops.minimum(timesteps, self.noise_schedule.num_train_timesteps - 1.0), draws
+
+    def _context(self, data, training):
+        """Context and mask, with a part of the captions dropped while training."""
+        if "token_ids" not in data and "context" not in data:
+            raise ValueError(
+                "`data` must hold 'captions', 'token_ids' or 'context'; captions in a dataset must be 'token_ids', "
+                f"from `text_encoder.tokenize`. Received: {sorted(data)}"
+            )
+        names = ("token_ids",) if "token_ids" in data else ("context", "context_mask")
+        parts = [data[name] for name in names]
+        if training and self.context_dropout:
+            batch = ops.shape(parts[0])[0]
+            dropped = keras.random.uniform((batch,), seed=self.seed_generator) < self.context_dropout
+            parts = [
+                ops.where(ops.reshape(dropped, (-1,) + (1,) * (len(part.shape) - 1)), null, part)
+                for part, null in zip(parts, self._null(names), strict=True)
+            ]
+        if len(parts) == 2:
+            return parts
+        return self.text_encoder(parts[0], training=training), self.text_encoder.mask(parts[0])
+
+    def _null(self, names):
+        token_ids = ops.convert_to_tensor(self.text_encoder.tokenize([""]))
+        if names == ("token_ids",):
+            return (token_ids,)
+        return self.text_encoder(token_ids), self.text_encoder.mask(token_ids)
+
+    def get_config(self):
+        parts = ("autoencoder", "text_encoder", "unet", "noise_schedule")
+        return {
+            **{name: keras.saving.serialize_keras_object(getattr(self, name)) for name in parts},
+            "prediction_type": self.prediction_type,
+            "context_dropout": self.context_dropout,
+            "min_snr_gamma": self.min_snr_gamma,
+            "seed": self.seed,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        parts = ("autoencoder", "text_encoder", "unet", "noise_schedule")
+        return cls(**{**config, **{name: keras.saving.deserialize_keras_object(config[name]) for name in parts}})

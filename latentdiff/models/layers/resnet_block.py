@@ -1,0 +1,70 @@
+"""The residual block of both networks."""
+
+import keras
+
+from latentdiff.models.layers.group_norm import GroupNorm
+
+
+@keras.saving.register_keras_serializable(package="latentdiff")
+class ResnetBlock(keras.layers.Layer):
+    """Two 3 x 3 convolutions, each after normalization and SiLU, beside a shortcut.
+
+    Args:
+        width: channels of the result.
+        groups, epsilon: of the group normalizations.
+        dropout: rate in front of the second convolution.
+
+    Call arguments:
+        inputs: float (batch, height, width, channels).
+        time_embedding: optional (batch, dim); through SiLU and a dense layer it is added between the convolutions.
+
+    Returns:
+        float (batch, height, width, `width`).
+
+    Reference: Ho et al., Denoising Diffusion Probabilistic Models, 2020, arXiv:2006.11239; He et al. 2016.
+    """
+
+    def __init__(self, width, groups=32, epsilon=1e-5, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.groups = groups
+        self.epsilon = epsilon
+        self.dropout = dropout
+        policy = self.dtype_policy
+        self.norm1 = GroupNorm(groups, epsilon, dtype=policy, name="norm1")
+        self.conv1 = keras.layers.Conv2D(width, 3, padding="same", dtype=policy, name="conv1")
+        self.norm2 = GroupNorm(groups, epsilon, dtype=policy, name="norm2")
+        self.drop = keras.layers.Dropout(dropout, dtype=policy, name="drop")
+        # Zeros make a fresh block the identity, so that a deep stack starts out tame.
+        self.conv2 = keras.layers.Conv2D(
+            width, 3, padding="same", kernel_initializer="zeros", dtype=policy, name="conv2"
+        )
+        self.time_dense = self.shortcut = None
+
+    def build(self, inputs_shape, time_embedding_shape=None):
+        inner_shape = (*inputs_shape[:-1], self.width)
+        self.norm1.build(inputs_shape)
+        self.conv1.build(inputs_shape)
+        self.norm2.build(inner_shape)
+        self.conv2.build(inner_shape)
+        if time_embedding_shape is not None:
+            self.time_dense = keras.layers.Dense(self.width, dtype=self.dtype_policy, name="time_dense")
+            self.time_dense.build(time_embedding_shape)
+        if inputs_shape[-1] != self.width:
+            self.shortcut = keras.layers.Conv2D(self.width, 1, dtype=self.dtype_policy, name="shortcut")
+            self.shortcut.build(inputs_shape)
+
+    def call(self, inputs, time_embedding=None, training=None):
+        x = self.conv1(keras.ops.silu(self.norm1(inputs)))  # (b, h, w, width)
+        if time_embedding is not None:
+            x = x + self.time_dense(keras.ops.silu(time_embedding))[:, None, None, :]
+        x = keras.ops.silu(self.norm2(x))
+        x = self.conv2(self.drop(x, training=training))
+        return x + (inputs if self.shortcut is None else self.shortcut(inputs))
+
+    def compute_output_shape(self, inputs_shape, time_embedding_shape=None):
+        return (*inputs_shape[:-1], self.width)
+
+    def get_config(self):
+        config = {"width": self.width, "groups": self.groups, "epsilon": self.epsilon, "dropout": self.dropout}
+        return {**super().get_config(), **config}

@@ -1,0 +1,1 @@
+"""Where all parts meet: text to image, image to image, inpainting."""

@@ -1,0 +1,122 @@
+"""Presets: a trained model in a folder, laid out as KerasHub lays out its own.
+
+config.json           the LatentDiffusion model
+task.json             how to use it: image size, sampler, steps, guidance
+tokenizer.json, assets/tokenizer/   the tokenizer, written by KerasHub
+metadata.json         versions, numbers of parameters and of words
+model.weights.h5      all weights; or, when sharded, pieces of this file and their list in model.weights.json
+README.md             the model card, if there is one
+"""
+
+import datetime
+import json
+from pathlib import Path
+
+import keras
+
+from latentdiff.diffusion.guidance import finite_interval, read_interval
+from latentdiff.models import autoencoder, latent_diffusion, text_encoder, unet  # noqa: F401  the classes of a config
+from latentdiff.presets import weights as preset_weights
+from latentdiff.presets.folder import CONFIG_FILE, preset_folder
+from latentdiff.version import __version__
+
+TASK_FILE = "task.json"
+METADATA_FILE = "metadata.json"
+TOKENIZER_FOLDER = "assets/tokenizer"
+
+
+def load_preset(preset):
+    """Opens a preset.
+
+    Args:
+        preset: name or folder, see `folder.preset_folder`.
+
+    Returns:
+        model: the `LatentDiffusion`.
+        settings: dict, the arguments that a pipeline takes beside it.
+
+    Raises:
+        ValueError: no such preset, or a file of it is missing, truncated or changed; names the file.
+    """
+    folder = preset_folder(preset)
+    settings = _read_json(folder / TASK_FILE)
+    settings["guidance_interval"] = read_interval(settings.get("guidance_interval"))
+    model = keras.saving.deserialize_keras_object(_read_json(folder / CONFIG_FILE))
+    try:
+        model.text_encoder.tokenizer.load_assets(str(folder / TOKENIZER_FOLDER))
+    except OSError as error:
+        raise ValueError(f"The preset is incomplete: {folder / TOKENIZER_FOLDER} can't be read ({error}).") from error
+    _check_vocabulary(model.text_encoder.tokenizer, folder)
+    preset_weights.load(model, folder)
+    return model, settings
+
+
+def save_preset(folder, model, settings, float16=False, max_shard_bytes=None):
+    """Writes a model and the settings of its pipeline into a folder.
+
+    Args:
+        folder: created if it is not there; files of an earlier preset in it are replaced.
+        model: the `LatentDiffusion`.
+        settings: dict, the arguments that a pipeline takes beside the model.
+        float16: store weights with half the bits. They load as float32 again, rounded to 11 significant bits.
+        max_shard_bytes: cut the weights into files of at most so many bytes, or None for one file.
+
+    Raises:
+        ValueError: a default sampler that is an object: JSON can hold a name, or a dict of name and arguments.
+    """
+    if not isinstance(settings["sampler"], (str, dict)):
+        raise ValueError(
+            "`sampler` must be a name, or a dict of name and arguments, to be saved. "
+            f"Received: sampler={settings['sampler']!r}"
+        )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / CONFIG_FILE, _without_training(keras.saving.serialize_keras_object(model)))
+    _write_json(folder / TASK_FILE, {**settings, "guidance_interval": finite_interval(settings["guidance_interval"])})
+    model.text_encoder.tokenizer.save_to_preset(str(folder))
+    _write_json(folder / METADATA_FILE, _metadata(model))
+    preset_weights.save(model, folder, float16, max_shard_bytes)
+
+
+def _check_vocabulary(tokenizer, folder):
+    """A vocabulary that lost lines can be read as well as a whole one, and would give other token ids."""
+    expected = _read_json(folder / METADATA_FILE).get("vocabulary_size", tokenizer.vocabulary_size())
+    if tokenizer.vocabulary_size() != expected:
+        raise ValueError(
+            f"The preset is damaged: the vocabulary in {folder / TOKENIZER_FOLDER} has {tokenizer.vocabulary_size()} "
+            f"entries where {expected} belong."
+        )
+
+
+def _without_training(config):
+    """A nested config without what only a compiled model has."""
+    if not isinstance(config, dict):
+        return config
+    dropped = ("compile_config", "build_config")
+    return {key: _without_training(value) for key, value in config.items() if key not in dropped}
+
+
+def _metadata(model):
+    import keras_hub
+
+    return {
+        "keras_version": keras.__version__,
+        "keras_hub_version": keras_hub.__version__,
+        "latentdiff_version": __version__,
+        "parameter_count": model.count_params(),
+        "vocabulary_size": model.text_encoder.tokenizer.vocabulary_size(),
+        "date_saved": datetime.date.today().isoformat(),
+    }
+
+
+def _read_json(path):
+    if not path.is_file():
+        raise ValueError(f"The preset is incomplete: {path} is missing.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"The preset is damaged: {path} is not JSON ({error}).") from error
+
+
+def _write_json(path, value):
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

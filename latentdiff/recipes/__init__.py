@@ -1,0 +1,1 @@
+"""How models are trained: callbacks and, above them, whole runs."""

@@ -1,0 +1,1 @@
+"""Programs that run what was exported; they need no Keras."""

@@ -1,0 +1,1 @@
+"""What a request may say, on the standard library alone."""
