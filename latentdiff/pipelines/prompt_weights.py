@@ -3,17 +3,15 @@
 import numpy as np
 from keras import ops
 
-from latentdiff.settings.prompt_syntax import parse
 
-
-def encode(prompts, text_encoder, encode_text):
+def encode(parsed, text_encoder, encode_text):
     """Text features of prompts with weights and mixtures.
 
     A word of weight w stands for null + w (feature - null), with the mean feature of the empty prompt: 0 says nothing,
     1 is the word itself, more exaggerates it. A contextual encoder has told the other words about it; these stay.
 
     Args:
-        prompts: list of n strings.
+        parsed: list of n parsed prompts, see `prompt_syntax.parse`.
         text_encoder: the `TextEncoder`.
         encode_text: function from token ids to context and context_mask, `Pipeline.encode_text`.
 
@@ -22,7 +20,6 @@ def encode(prompts, text_encoder, encode_text):
         context_mask: bool (parts * n, tokens).
         shares: those of the parts, a float32 array (n,) for each; or None where no prompt is a mixture.
     """
-    parsed = [parse(prompt) for prompt in prompts]
     count = max(map(len, parsed))
     rows = [parts[min(place, len(parts) - 1)] for place in range(count) for parts in parsed]
     shares = np.array([[part.share for part in parts] + [0.0] * (count - len(parts)) for parts in parsed], "float32")

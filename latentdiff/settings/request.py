@@ -10,6 +10,7 @@ from latentdiff.settings import prompt_syntax
 from latentdiff.settings.table import DRAWN, DRAWN_SEEDS, MAX_SEED, PRESET, REQUIRED, SETTINGS
 from latentdiff.settings.texts import as_texts
 
+OTHERS = ("images", "masks", "noise", "num_images", "batch_size", "callback")  # arguments that are no settings
 TEXTS = tuple(name for name, row in SETTINGS.items() if row.kind is str and row.each)
 
 
@@ -97,13 +98,12 @@ class Request:
         return {row.key: row.to_json(values[row.name]) for row in rows if row.needs in (None, *inputs)}
 
 
-def check_names(names, also=()):
-    """Raises ValueError unless all names are settings (or in `also`); tells the nearest one."""
-    known = [*SETTINGS, *also]
+def check_names(names):
+    """Raises ValueError unless all names are settings; tells the nearest one."""
     for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" Known are {known}."
+        if name not in SETTINGS:
+            near = difflib.get_close_matches(name, [*SETTINGS, *OTHERS], 1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" Known are {list(SETTINGS)}."
             raise ValueError(f"Unknown setting.{hint} Received: {name!r}")
 
 

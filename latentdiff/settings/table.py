@@ -96,6 +96,14 @@ class Setting:
             raise ValueError(f"must be {self.expected}")
         return made
 
+    def parse(self, text):
+        """The value that a text of the command line means; ValueError as `check`."""
+        try:
+            value = text if self.kind is str else self.kind(text)
+        except ValueError as error:
+            raise ValueError(f"must be {self.expected}") from error
+        return self.check(value)
+
     def to_json(self, value):
         """`value` as JSON can hold it."""
         return [min(edge, LARGEST) for edge in value] if self.kind is tuple and value is not None else value
@@ -142,42 +150,43 @@ NOUNS = {
     tuple: "an interval LOW HIGH with LOW < HIGH",
 }
 
-SETTINGS = {
-    row.name: row
-    for row in (
-        Setting("prompts", str, "what an image should show", REQUIRED, key="prompt"),
-        Setting("negative_prompts", str, "what the images should not show", "", key="negative_prompt"),
-        Setting("seed", int, "the same seed gives the same image", DRAWN, 0, MAX_SEED, wire="seeds"),
-        Setting("num_steps", int, "sampling steps", PRESET, 1),
-        Setting("guidance_scale", float, "how strictly to follow the prompt; 1 is off", PRESET, 1, 1000),
-        Setting(
-            "guidance_rescale",
-            float,
-            "how far to undo the contrast that guidance adds",
-            PRESET,
-            0,
-            1,
-            each=False,
-        ),
-        Setting(
-            "guidance_interval",
-            tuple,
-            "noise levels between which guidance works; 0 inf is all",
-            PRESET,
-            0,
-            each=False,
-        ),
-        Setting("strength", float, "how much of the given image to forget; 1 is all", PRESET, 0, 1, needs="images"),
-        Setting(
-            "keep_pixels",
-            bool,
-            "leave the pixels outside the mask exactly as they are",
-            False,
-            needs="masks",
-        ),
-        Setting("sampler", str, "the stepping rule", PRESET, choices=SAMPLERS, each=False),
-    )
-}
+PROMPTS = Setting("prompts", str, "what an image should show", REQUIRED, key="prompt")
+NEGATIVE_PROMPTS = Setting("negative_prompts", str, "what the images should not show", "", key="negative_prompt")
+SEED = Setting("seed", int, "the same seed gives the same image", DRAWN, 0, MAX_SEED, wire="seeds")
+NUM_STEPS = Setting("num_steps", int, "sampling steps", low=1)
+GUIDANCE_SCALE = Setting("guidance_scale", float, "how strictly to follow the prompt; 1 is off", low=1, high=1000)
+GUIDANCE_RESCALE = Setting(
+    "guidance_rescale", float, "how far to undo the contrast that guidance adds", low=0, high=1, each=False
+)
+GUIDANCE_INTERVAL = Setting(
+    "guidance_interval", tuple, "noise levels between which guidance works; 0 inf is all", low=0, each=False
+)
+STRENGTH = Setting(
+    "strength",
+    float,
+    "how much of the given image to forget; 1 is all (default: 0.8; with a mask 1)",
+    low=0,
+    high=1,
+    needs="images",
+)
+KEEP_PIXELS = Setting(
+    "keep_pixels", bool, "leave the pixels outside the mask exactly as they are", False, needs="masks"
+)
+SAMPLER = Setting("sampler", str, "the stepping rule", choices=SAMPLERS, each=False)
+
+ROWS = (
+    PROMPTS,
+    NEGATIVE_PROMPTS,
+    SEED,
+    NUM_STEPS,
+    GUIDANCE_SCALE,
+    GUIDANCE_RESCALE,
+    GUIDANCE_INTERVAL,
+    STRENGTH,
+    KEEP_PIXELS,
+    SAMPLER,
+)
+SETTINGS = {row.name: row for row in ROWS}
 
 
 def describe(defaults, names=SETTINGS):
