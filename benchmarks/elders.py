@@ -39,7 +39,7 @@ from latentdiff.explain.lesson import PROMPTS
 from latentdiff.models.compilation import compile_function
 from latentdiff.models.losses import LPIPS
 from latentdiff.models.pixels import to_uint8
-from training.elders import CODE_DIM, caption_features
+from latentdiff.recipes.baselines.networks import CODE_DIM, caption_features
 
 SHEET_SEED = 7
 

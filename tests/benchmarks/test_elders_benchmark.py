@@ -13,7 +13,7 @@ from latentdiff.data.batches import Pictures
 from latentdiff.diffusion import noise
 from latentdiff.explain.elders import MAKERS
 from latentdiff.models.pixels import to_uint8
-from training.elders import CODE_DIM, build_generator, caption_features
+from latentdiff.recipes.baselines.networks import CODE_DIM, build_generator, caption_features
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from harness import compile_quietly, needs_tensorflow, normal, tiny_text_encoder
 from keras import ops
 
-from training import elders, train_gan, train_vae_sampler
+from latentdiff.recipes.baselines import gan, networks, vae
 
 SHAPE, FEATURES = (8, 8, 3), 5
 
@@ -17,11 +17,11 @@ def data(count=8):
 
 def test_divergence_is_zero_for_the_prior_and_the_mean_squared_for_a_shift():
     still, shifted = np.zeros((1, 4), "float32"), np.full((1, 4), 2.0, "float32")
-    assert float(train_vae_sampler.kl(still, still)[0]) == 0.0
-    assert float(train_vae_sampler.kl(shifted, still)[0]) == pytest.approx(0.5 * 4 * 4.0)
+    assert float(vae.kl(still, still)[0]) == 0.0
+    assert float(vae.kl(shifted, still)[0]) == pytest.approx(0.5 * 4 * 4.0)
 
 
-@pytest.mark.parametrize("make", [train_vae_sampler.VAE, train_gan.GAN])
+@pytest.mark.parametrize("make", [vae.VAE, gan.GAN])
 def test_fit_moves_all_parts_and_the_generator_can_be_saved(make, tmp_path):
     model = compile_quietly(make(SHAPE, FEATURES, 16), optimizer=keras.optimizers.Adam(1e-3))
     before = [ops.convert_to_numpy(variable.value) for variable in model.trainable_variables]
@@ -33,7 +33,7 @@ def test_fit_moves_all_parts_and_the_generator_can_be_saved(make, tmp_path):
     ]
     assert min(moved) > 0
     model.generator.save(tmp_path / "some.keras")
-    codes = normal(2, 3, elders.CODE_DIM)
+    codes = normal(2, 3, networks.CODE_DIM)
     loaded = keras.saving.load_model(tmp_path / "some.keras")
     drawn = ops.convert_to_numpy(loaded([codes, normal(1, 3, FEATURES)]))
     assert drawn.shape == (3, *SHAPE)
@@ -44,7 +44,7 @@ def test_fit_moves_all_parts_and_the_generator_can_be_saved(make, tmp_path):
 def test_the_generator_does_not_move_the_judge_nor_the_judge_the_generator():
     import tensorflow as tf
 
-    model = train_gan.GAN(SHAPE, FEATURES, 16)
+    model = gan.GAN(SHAPE, FEATURES, 16)
     batch = {name: tf.constant(values) for name, values in data().items()}
     with tf.GradientTape(persistent=True) as tape:
         answers = model(batch)
@@ -57,6 +57,6 @@ def test_the_generator_does_not_move_the_judge_nor_the_judge_the_generator():
 
 def test_features_are_those_of_each_caption_alone():
     encoder = tiny_text_encoder()
-    some = elders.caption_features(encoder, ["a cat", "red apple", "a cat"])
+    some = networks.caption_features(encoder, ["a cat", "red apple", "a cat"])
     assert some.shape == (3, 12) and (some[0] == some[2]).all() and np.abs(some[0] - some[1]).max() > 1e-3
-    np.testing.assert_allclose(some[1], elders.caption_features(encoder, ["red apple"])[0], atol=1e-5)
+    np.testing.assert_allclose(some[1], networks.caption_features(encoder, ["red apple"])[0], atol=1e-5)

@@ -1,4 +1,4 @@
-"""The script between the stages, on a folder of pictures."""
+"""The stage between, on a folder of images."""
 
 import json
 
@@ -7,32 +7,27 @@ import pytest
 from harness import tiny_autoencoder
 from PIL import Image
 
-SPLITS = ["train", "test", "train", "train", "test", "train"]
-CONFIG = """
-from training.configs import my_pictures
+from latentdiff.recipes.experiment import Experiment
+from latentdiff.recipes.latents import encode_latents
+from latentdiff.recipes.run import Run
 
-def get_config(quick=False):
-    config = my_pictures.get_config(quick)
-    config.__dict__.update(image_size=8, split={split!r}, validation_split={validation_split!r})
-    return config
-"""
+SPLITS = ["train", "test", "train", "train", "test", "train"]
 
 
 @pytest.fixture
-def encode(tmp_path, run_script):
+def encode(tmp_path):
     """Function (split, validation_split) -> the captions encoded, by file name."""
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    folder = tmp_path / "images"
+    folder.mkdir()
     for row in range(len(SPLITS)):
-        Image.fromarray(np.full((8, 8, 3), 40 * row, "uint8")).save(pictures / f"{row}.png")
+        Image.fromarray(np.full((8, 8, 3), 40 * row, "uint8")).save(folder / f"{row}.png")
     rows = [{"file_name": f"{row}.png", "caption": str(row), "split": split} for row, split in enumerate(SPLITS)]
-    (pictures / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     tiny_autoencoder().save(tmp_path / "autoencoder.keras")
 
     def encode(split, validation_split):
-        (tmp_path / "config.py").write_text(CONFIG.format(split=split, validation_split=validation_split))
-        arguments = ["--config", tmp_path / "config.py", "--data", pictures, "--output", tmp_path]
-        run_script("encode_latents", *arguments)
+        experiment = Experiment(image_size=8, split=split, validation_split=validation_split)
+        encode_latents(Run(experiment, tmp_path), folder)
         made = {path.stem: json.loads(path.read_text())["records"] for path in tmp_path.glob("latents_*.json")}
         return {name: "".join(record["caption"] for (record,) in records) for name, records in made.items()}
 
@@ -49,3 +44,8 @@ def encode(tmp_path, run_script):
 )
 def test_each_split_is_encoded_by_itself(split, validation_split, expected, encode):
     assert encode(split, validation_split) == expected
+
+
+def test_stage_one_comes_first(tmp_path):
+    with pytest.raises(ValueError, match="run `latentdiff train autoencoder` first"):
+        encode_latents(Run(Experiment(), tmp_path), tmp_path)

@@ -1,17 +1,12 @@
-"""What the elders of diffusion have in common, a VAE and a GAN on the same latents: networks and their condition."""
-
-import time
+"""What the baselines have in common, a VAE and a GAN on the latents of diffusion: networks and their condition."""
 
 import keras
 import numpy as np
 from keras import ops
 
-from latentdiff.data.batches import Batches
-from latentdiff.data.latent_cache import load_latents
 from latentdiff.models.layers import Downsample, ResnetBlock, Upsample
-from training.training_run import callbacks, fitting_batch_size, length, load_text_encoder, optimizer, parse
 
-CODE_DIM, WIDTH, QUICK_WIDTH = 128, 256, 32
+CODE_DIM = 128
 BATCH_SIZE = 64
 
 
@@ -59,38 +54,3 @@ def caption_features(text_encoder, captions):
         parts.append(ops.convert_to_numpy(mean))
     rows = dict(zip(unique, np.concatenate(parts), strict=True))
     return np.stack([rows[caption] for caption in captions])
-
-
-def train(description, name, make_model, learning_rate=None, beta_1=0.9):
-    """The whole script of an elder: data, `fit`, NAME.keras with its generator.
-
-    Args:
-        description: of the script.
-        name: of its file.
-        make_model: function (latent_shape, features_dim, width, seed) -> a model with a `generator`.
-        learning_rate: default: that of the config.
-        beta_1: memory of the optimizer; two networks that play against each other want none.
-    """
-    args, config = parse(
-        description,
-        required=["text_encoder"],
-        text_encoder="folder or name of a KerasHub text preset",
-    )
-    autoencoder = keras.saving.load_model(args.output / "autoencoder.keras", compile=False)
-    latents, records = load_latents(args.output, config.split or "train", autoencoder)
-    latents, captions = latents[:, 0], [record["caption"] for record, *_ in records]  # the pictures as they are
-    features = caption_features(load_text_encoder(args.text_encoder, config), captions)
-    arrays = {"latents": np.asarray(latents), "features": features}
-    batches = Batches(
-        arrays, fitting_batch_size(config.batch_size, len(latents)), seed=config.seed, passes=config.passes
-    )
-    model = make_model(latents.shape[1:], features.shape[-1], QUICK_WIDTH if args.quick else WIDTH, config.seed)
-    epochs, clock = length(args, config.epochs)
-    rate = optimizer(learning_rate or config.learning_rate, epochs * len(batches), config.ema, beta_1)
-    model.compile(rate, steps_per_execution=config.steps_per_execution)
-    start = time.perf_counter()
-    model.fit(
-        batches, epochs=epochs, shuffle=False, verbose=2, callbacks=callbacks(args.output / name, batches, *clock)
-    )
-    print(f"{model.generator.count_params():,} parameters, {time.perf_counter() - start:.0f} s in fit")
-    model.generator.save(args.output / f"{name}.keras")

@@ -1,18 +1,11 @@
-"""An elder of diffusion: a small GAN on the same latents, which needs one call a picture.
-
-python -m training.train_gan --config elders --text-encoder MINILM --minutes 2 --output runs/elders
-
-Needs the latents of training.encode_latents in the output folder; writes gan.keras, which turns Gaussian codes and
-text features into latents. It exists to be compared with, see benchmarks/elders.py.
-"""
+"""A small GAN on the latents of diffusion: one call of its generator makes an image."""
 
 import keras
 from keras import ops
 
 from latentdiff.models.trainable_model import TrainableModel
-from training.elders import CODE_DIM, build_generator, build_reader, train
+from latentdiff.recipes.baselines.networks import CODE_DIM, build_generator, build_reader
 
-LEARNING_RATE = 2e-4
 BLUR_NOISE = 0.3  # noise on what the judge sees, so that it can't tell at a glance (Arjovsky and Bottou, 1701.04862)
 # Keeps the judge smooth around real pictures, as the gradient penalty R1 does (Mescheder et al., 2018,
 # arXiv:1801.04406), from two draws of that noise instead of a gradient (Lin et al., 2025, arXiv:2501.08316).
@@ -55,7 +48,3 @@ class GAN(TrainableModel):
         judge = ops.softplus(-of_real) + ops.softplus(of_made)
         judge = judge + SMOOTHNESS * ops.square(of_real - y_pred["of_real_again"])
         return ops.mean(judge + ops.softplus(-y_pred["of_made_for_generator"]))
-
-
-if __name__ == "__main__":
-    train(__doc__, "gan", GAN, LEARNING_RATE, beta_1=0.0)

@@ -1,16 +1,10 @@
-"""An elder of diffusion: a VAE on the same latents, whose pictures come from its prior.
-
-python -m training.train_vae_sampler --config elders --text-encoder MINILM --minutes 2 --output runs/elders
-
-Needs the latents of training.encode_latents in the output folder; writes vae_sampler.keras, which turns Gaussian
-codes and text features into latents. It exists to be compared with, see benchmarks/elders.py.
-"""
+"""A small VAE on the latents of diffusion: one call of its generator makes an image."""
 
 import keras
 from keras import ops
 
 from latentdiff.models.trainable_model import TrainableModel
-from training.elders import CODE_DIM, build_generator, build_reader, train
+from latentdiff.recipes.baselines.networks import CODE_DIM, build_generator, build_reader
 
 KL_WEIGHT = 1.0  # per latent number, the error of a Gaussian of variance 1: the evidence lower bound
 
@@ -43,7 +37,3 @@ class VAE(TrainableModel):
 def kl(mean, log_variance):
     """Divergence (batch,) of Gaussians (batch, dim) from the standard one."""
     return 0.5 * ops.sum(ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance, axis=-1)
-
-
-if __name__ == "__main__":
-    train(__doc__, "vae_sampler", VAE)

@@ -1,4 +1,4 @@
-"""The training scripts one after the other on a folder of pictures, as the tutorial has them."""
+"""The training stages one after the other on a folder of images, as the tutorial has them."""
 
 import itertools
 
@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 from harness import gap, largest_change, tiny_text_to_image
 from PIL import Image
-from tiny_run import CAPTIONS, losses, save_text_encoder, write_config
+from tiny_run import CAPTIONS, losses, save_text_encoder, write_experiment
 
 from latentdiff import TextToImage
 from latentdiff.data.batches import Batches
 from latentdiff.data.images import image_grid
+from latentdiff.recipes import diffusion
 
 
 @pytest.fixture
-def train(tmp_path, script):
-    """Function (learning_rate, autoencoder_start, unet_start, **changes) -> the preset that the three scripts write."""
-    folder = tmp_path / "mine"
+def train(tmp_path, stage, folder):
+    """Function (learning_rate, autoencoder_start, unet_start, **changes) -> the preset that the three stages write."""
 
     def train(learning_rate, autoencoder_start, unet_start, **changes):
-        write_config(tmp_path / "config.py", learning_rate, **changes)
-        script("train_autoencoder", "--data", folder, *autoencoder_start)
-        script("encode_latents", "--data", folder)
-        script("train_latent_diffusion", *unet_start)
+        write_experiment(tmp_path / "experiment.py", learning_rate, **changes)
+        stage("autoencoder", "--data", folder, *autoencoder_start)
+        stage("latents", "--data", folder)
+        stage("diffusion", *unet_start)
         return TextToImage.from_preset(tmp_path / "run" / "preset")
 
     return train
@@ -43,7 +43,7 @@ def test_from_nothing_both_stages_learn(train, tmp_path, capsys, monkeypatch):
         assert last < 0.97 * first, stage
     changes = [largest_change(before, after) for before, after in itertools.pairwise(saved)]
     assert len(changes) == 3 and min(changes[:2]) > 1e-3 and changes[2] == 0.0  # each epoch its own, the last one stays
-    assert "median PSNR of 4 of its own pictures" in capsys.readouterr().out
+    assert "median PSNR of 4 training images" in capsys.readouterr().out
     mean = pipeline.model.autoencoder.encode(np.array([Image.open(tmp_path / f"mine/{row}.png") for row in range(4)]))
     np.testing.assert_allclose(np.mean(mean, axis=(0, 1, 2)), 0.0, atol=0.02)  # latents were measured
     pictures = pipeline.generate(CAPTIONS[:2], seed=1)
@@ -62,14 +62,14 @@ def test_from_a_preset_its_weights_are_the_start(train, tmp_path, eagerly):
     for part in ("encoder", "decoder"):
         before, after = (getattr(whole.autoencoder, part).get_weights() for whole in (start.model, model))
         assert largest_change(before, after) < 2e-3, part
-    assert model.autoencoder.latent_noise == 0.25  # the losses are those of the config
+    assert model.autoencoder.latent_noise == 0.25  # the losses are those of the experiment
 
 
 def test_a_clock_ends_both_stages(train, tmp_path, monkeypatch, eagerly):
     """After the first epoch: the preview is drawn, and validation saw the last picture too, which fills no batch."""
     tiny_text_to_image().save_to_preset(tmp_path / "start")
     options = ["--init", tmp_path / "start", "--minutes", "1e-6"]
-    monkeypatch.setattr("training.training_run.fitting_batch_size", lambda wanted, rows: min(rows, 3))
+    monkeypatch.setattr(diffusion, "fitting_batch_size", lambda wanted, rows: min(rows, 3))
     validated, get = set(), Batches.__getitem__
 
     def spy(self, index):
