@@ -1,4 +1,4 @@
-"""Elders: what a VAE and a GAN make of the latents of diffusion. A record, as their networks don't ship."""
+"""Baselines: what a VAE and a GAN make of the latents of diffusion. A record, as their networks don't ship."""
 
 import json
 import textwrap
@@ -9,22 +9,22 @@ from PIL import Image
 
 from latentdiff.explain import style
 
-RECORD = Path(__file__).with_name("elders_record")  # benchmarks/elders.py writes it
+RECORD = Path(__file__).with_name("baselines_record")  # benchmarks/baselines.py writes it
 COLUMNS = 8  # of a sheet
 # Those that a record may hold.
 MAKERS = {"vae": "VAE", "gan": "GAN", "diffusion": "diffusion", "diffusion_in_full": "diffusion"}
 # Measures of the record: what each is called, and how it is written.
 MEASURES = {
-    "calls": ("calls of the network a picture", "{:d}"),
-    "seconds": ("seconds a picture on {timed_on}", "{:.2g}"),
-    "kid_x1000": ("distance from real pictures, KID × 1000", "{:.3g}"),
+    "calls": ("network calls per image", "{:d}"),
+    "seconds": ("seconds per image on {timed_on}", "{:.2g}"),
+    "kid_x1000": ("distance from real images, KID × 1000", "{:.3g}"),
     "diversity": ("diversity: distance within one prompt", "{:.2f}"),
     "emoji_at_5": ("right emoji among the five nearest", "{:.1%}"),
 }
 
 
 def load_record():
-    """What benchmarks/elders.py has written.
+    """What benchmarks/baselines.py has written.
 
     Returns:
         dict, its JSON file.
@@ -34,11 +34,11 @@ def load_record():
         ValueError: a file is missing.
     """
     try:
-        record = json.loads((RECORD / "elders.json").read_text(encoding="utf-8"))
+        record = json.loads((RECORD / "baselines.json").read_text(encoding="utf-8"))
         return record, np.stack([_first_row(RECORD / f"{name}.webp", record["prompts"]) for name in record["makers"]])
     except FileNotFoundError as error:
         raise ValueError(
-            f"the figure `elders` needs a record that benchmarks/elders.py makes with --output {RECORD}. "
+            f"the figure `baselines` needs a record that benchmarks/baselines.py makes with --output {RECORD}. "
             f"Received: no {error.filename}"
         ) from error
 
@@ -60,13 +60,13 @@ def draw(lesson):
     ]
     columns = [textwrap.fill(prompt, 12) for prompt in record["prompts"][: tiles.shape[1]]]
     heights = 1.3 * len(labels), 0.9 * len(labels)  # of the pictures, of the bars
-    figure = style.new_figure(0.3 + sum(heights), "Beside its elders: a VAE, a GAN and diffusion on the same latents")
+    figure = style.new_figure(0.3 + sum(heights), "Baselines: a VAE, a GAN and diffusion on the same latents")
     above, below = figure.subfigures(2, 1, height_ratios=heights)
     style.show_tiles(above.add_subplot(), tiles, columns, labels)
     for axes, name in zip(below.subplots(1, len(MEASURES), sharey=True), MEASURES, strict=True):
         _draw_bars(axes, labels, record, name)
     axes.invert_yaxis()
-    return lesson.save(figure, "elders", record)
+    return lesson.save(figure, "baselines", record)
 
 
 def _draw_bars(axes, labels, record, name):

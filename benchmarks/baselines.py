@@ -1,16 +1,16 @@
-"""Compares what a VAE and a GAN, the elders of diffusion, make of the same latents with diffusion itself.
+"""Compares diffusion with two baselines, a VAE and a GAN on the same latents.
 
-    python benchmarks/elders.py RUN --elders-trained "2 minutes on one H100" \\
+    python benchmarks/baselines.py RUN --baselines-trained "2 minutes on one H100" \\
         --same-time PRESET --same-time-trained "2 minutes on one H100" \\
         --preset PRESET --preset-trained "17 minutes on four H100s" --timed-on "two CPU cores" \\
         --data DATA --metrics METRICS --output FOLDER
 
-RUN is a folder with gan.keras and vae_sampler.keras, of training/train_gan.py and training/train_vae_sampler.py, and
-the autoencoder.keras whose latents they learned; --same-time a preset trained for as long on the same device, if
-there is one, --preset the one that was trained for as long as it needs. FOLDER gets elders.json with the measures,
+RUN is a folder with gan.keras and vae.keras, of training/train_baseline.py, and the autoencoder.keras whose latents
+they learned; --same-time a preset trained for as long on the same device, if
+there is one, --preset the one that was trained for as long as it needs. FOLDER gets baselines.json with the measures,
 and a sheet of pictures of each. All make pictures of the same captions of training pictures; seconds are those of
-this machine. The record of the lesson (latentdiff/explain/elders.py) is made with --output
-latentdiff/explain/elders_record.
+this machine. The record of the lesson (latentdiff/explain/baselines.py) is made with --output
+latentdiff/explain/baselines_record.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from latentdiff.data.batches import load_pictures
 from latentdiff.data.images import image_grid
 from latentdiff.diffusion import noise
 from latentdiff.evaluation.feature_cache import FeatureCache
-from latentdiff.explain.elders import COLUMNS
+from latentdiff.explain.baselines import COLUMNS
 from latentdiff.explain.lesson import PROMPTS
 from latentdiff.models.compilation import compile_function
 from latentdiff.models.losses import LPIPS
@@ -44,7 +44,7 @@ from latentdiff.recipes.baselines.networks import CODE_DIM, caption_features
 SHEET_SEED = 7
 
 
-class Elder:
+class Baseline:
     """Pictures from a generator: codes and text features in one call to latents, and those to pictures.
 
     Args:
@@ -128,8 +128,8 @@ def save_sheet(path, make):
 def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("run", type=Path, help="folder with autoencoder.keras, gan.keras and vae_sampler.keras")
-    add("--elders-trained", required=True, help="how long those were trained and on what, for the record")
+    add("run", type=Path, help="folder with autoencoder.keras, gan.keras and vae.keras")
+    add("--baselines-trained", required=True, help="how long those were trained and on what, for the record")
     add("--same-time", help="preset that was trained about as long; without it that row is left out")
     add("--same-time-trained", help="how long and on what; default: as those of RUN")
     add("--preset", required=True, help="preset that was trained as long as it needs")
@@ -145,14 +145,14 @@ def parse_arguments(argv=None):
 
 
 def load_makers(args, pipeline):
-    """What the arguments name, by the names of `latentdiff.explain.elders.MAKERS`: how long it was trained, and it."""
+    """{name of `latentdiff.explain.baselines.MAKERS`: (how long it was trained, function that makes images)}."""
     shared = keras.saving.load_model(args.run / "autoencoder.keras", compile=False), pipeline.model.text_encoder
     makers = {
-        "vae": (args.elders_trained, Elder(args.run / "vae_sampler.keras", *shared, args.batch_size)),
-        "gan": (args.elders_trained, Elder(args.run / "gan.keras", *shared, args.batch_size)),
+        "vae": (args.baselines_trained, Baseline(args.run / "vae.keras", *shared, args.batch_size)),
+        "gan": (args.baselines_trained, Baseline(args.run / "gan.keras", *shared, args.batch_size)),
     }
     if args.same_time:
-        trained = args.same_time_trained or args.elders_trained
+        trained = args.same_time_trained or args.baselines_trained
         makers["diffusion"] = trained, Diffusion(TextToImage.from_preset(args.same_time), args.batch_size)
     return {**makers, "diffusion_in_full": (args.preset_trained, Diffusion(pipeline, args.batch_size))}
 
@@ -177,7 +177,7 @@ def main(argv=None):
         record["makers"][name] = {"trained": trained, **measures}
         print(f"{name}, {trained}:", {key: round(value, 4) for key, value in measures.items()}, flush=True)
         save_sheet(args.output / f"{name}.webp", make)
-    (args.output / "elders.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (args.output / "baselines.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,28 +8,28 @@ from harness import gap, tiny_autoencoder
 from keras import ops
 from PIL import Image
 
-from benchmarks import elders as bench
+from benchmarks import baselines as bench
 from latentdiff.data.batches import Pictures
 from latentdiff.diffusion import noise
-from latentdiff.explain.elders import MAKERS
+from latentdiff.explain.baselines import MAKERS
 from latentdiff.models.pixels import to_uint8
 from latentdiff.recipes.baselines.networks import CODE_DIM, build_generator, caption_features
 
 
 @pytest.fixture(scope="module")
 def trained(pipeline, tmp_path_factory):
-    """A folder with both elders, untrained, and an autoencoder that is not the pipeline's."""
+    """A folder with both baselines, untrained, and an autoencoder that is not the pipeline's."""
     folder, shape = tmp_path_factory.mktemp("run"), (8, 8, pipeline.latent_shape[-1])
     tiny_autoencoder().save(folder / "autoencoder.keras")
-    for name in ("gan", "vae_sampler"):
+    for name in ("gan", "vae"):
         generator = build_generator(shape, CODE_DIM, pipeline.model.text_encoder.context_dim, 16)
         generator.save(folder / f"{name}.keras")
     return folder
 
 
 @pytest.fixture(scope="module")
-def elder(pipeline, trained):
-    times = {"elders_trained": "1 s", "preset_trained": "9 s"}
+def baseline(pipeline, trained):
+    times = {"baselines_trained": "1 s", "preset_trained": "9 s"}
     return bench.load_makers(SimpleNamespace(run=trained, same_time=None, batch_size=2, **times), pipeline)["gan"][1]
 
 
@@ -37,7 +37,7 @@ def elder(pipeline, trained):
 def test_a_diffusion_model_of_the_same_time_may_be_missing(same_time, own_time, pipeline, trained, monkeypatch):
     short = copy.copy(pipeline)
     monkeypatch.setattr(bench.TextToImage, "from_preset", {"short": short}.__getitem__)
-    times = {"elders_trained": "1 s", "same_time_trained": own_time, "preset_trained": "9 s"}
+    times = {"baselines_trained": "1 s", "same_time_trained": own_time, "preset_trained": "9 s"}
     args = SimpleNamespace(run=trained, same_time=same_time, batch_size=2, **times)
     makers = bench.load_makers(args, pipeline)
     assert list(makers) == [name for name in MAKERS if same_time or name != "diffusion"]
@@ -50,11 +50,11 @@ def test_a_diffusion_model_of_the_same_time_may_be_missing(same_time, own_time, 
     assert not same_time or makers["diffusion"][1].pipeline is short and makers["diffusion"][0] == (own_time or "1 s")
 
 
-def test_an_elder_draws_codes_of_the_seeds_and_features_of_the_prompts(elder, pipeline, trained):
+def test_a_baseline_draws_codes_of_the_seeds_and_features_of_the_prompts(baseline, pipeline, trained):
     prompts, seeds = ["a cat", "red apple", "a cat"], [3, 3, 4]
-    images = elder(prompts, seeds)
+    images = baseline(prompts, seeds)
     codes = ops.convert_to_numpy(noise.normal(np.array(seeds), (CODE_DIM,)))
-    latents = elder.generator([codes, caption_features(pipeline.model.text_encoder, prompts)])
+    latents = baseline.generator([codes, caption_features(pipeline.model.text_encoder, prompts)])
     own, other = keras.saving.load_model(trained / "autoencoder.keras"), pipeline.model.autoencoder
     expected = ops.convert_to_numpy(to_uint8(own.decode(latents)))
     assert gap(images, expected) <= 1 < gap(images, ops.convert_to_numpy(to_uint8(other.decode(latents))))
