@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from latentdiff.commands import UsageError, explain, export, generate, info
+from latentdiff.commands import UsageError, explain, export, generate, info, train
 from latentdiff.commands.progress import CLEAR_LINE
 from latentdiff.commands.prompts import OPTIONS, Number, add_setting
 from latentdiff.version import __version__
@@ -45,7 +45,11 @@ with --server, --preset is the name of the model there, and no model is needed h
 
 def main(argv=None):
     """Runs the command with these arguments (default: those of the shell) and returns the exit code."""
-    args = _parser().parse_args(argv)
+    return run(_parser().parse_args(argv))
+
+
+def run(args):
+    """Runs `args.run(args)` and returns the exit code; what goes wrong is said in one line on stderr."""
     try:
         with _one_line_warnings():
             args.run(args)
@@ -53,8 +57,8 @@ def main(argv=None):
         return _fail(error, 2)
     except (ValueError, OSError, MemoryError) as error:
         return _fail(str(error) or type(error).__name__, 1)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "interrupted", 130)
     return 0
 
 
@@ -73,6 +77,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"latentdiff {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_generate(commands)
+    train.add_parser(commands)
     explain.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
     export.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
     command = commands.add_parser("info", help="tell what a preset is", description="Prints the card of a preset.")

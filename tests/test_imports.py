@@ -147,7 +147,7 @@ for name in modules:
 for name in scripts:
     sys.argv[1:] = ["--help"]
     try:
-        runpy.run_module(name)
+        runpy.run_module(name, run_name="__main__")
     except SystemExit as end:
         assert not end.code, name
 import latentdiff
@@ -161,8 +161,7 @@ print("imported", len(made), file=sys.stderr)
 def test_no_part_and_no_training_script_needs_tensorflow():
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES]
     modules = [name.removesuffix(".__init__") for name in modules if ".export" not in name and "__main__" not in name]
-    names = ("train_autoencoder", "encode_latents", "train_latent_diffusion", "train_gan", "train_vae_sampler")
-    scripts = [f"training.{name}" for name in names]
+    scripts = ["training.train_baseline"]
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", BLOCKED, " ".join(modules), " ".join(scripts)]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -16,8 +16,8 @@ figures:
 {figures}
 
 Each is a PNG file (trajectory: a GIF file too) with a JSON file of the numbers behind it. Together they cost as
-much as some 500 pictures of 12 steps; most of it is for steps and guidance, which --count makes cheaper. elders costs
-nothing: it is drawn from a record that ships, whatever the preset.
+much as some 500 images of 12 steps; most of it is for steps and guidance, which --count makes cheaper. baselines
+costs nothing: it is drawn from a record that ships, whatever the preset.
 
 --data is a folder of pictures, with a caption in a .txt file beside each or all in a metadata.jsonl; or picture files;
 or parquet shards with the columns image and caption, and label and split if they are there. Rows whose split is "train"

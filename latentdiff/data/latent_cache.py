@@ -14,8 +14,15 @@ def cache_key(autoencoder, latents):
     return checksum.hexdigest()
 
 
+def save_latents(folder, split, autoencoder, latents, records):
+    """Writes the latents (n, k, h, w, channels) of a split and their records, n lists of k dicts."""
+    np.save(folder / f"latents_{split}.npy", latents)
+    rows = {"records": records, "key": cache_key(autoencoder, latents)}
+    (folder / f"latents_{split}.json").write_text(json.dumps(rows, default=str), encoding="utf-8")
+
+
 def load_latents(folder, split, autoencoder):
-    """Cached latents of a split, of each picture and k - 1 variations of it.
+    """Cached latents of a split, of each image and k - 1 variations of it.
 
     Returns:
         latents float32 (n, k, h, w, channels), memory-mapped, and records, n lists of k dicts, with their `caption`.
@@ -25,14 +32,17 @@ def load_latents(folder, split, autoencoder):
     """
     path = folder / f"latents_{split}.npy"
     if not path.is_file():
-        raise ValueError(f"`--output` must hold {path.name}: run training.encode_latents first. Received: {folder}")
+        raise ValueError(
+            f"`folder` must hold {path.name}: run `latentdiff train latents` first, with the same --output. "
+            f"Received: folder={str(folder)!r}"
+        )
     latents = np.load(path, mmap_mode="r")
-    rows = json.loads(path.with_suffix(".json").read_text())
+    rows = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     if rows["key"] != cache_key(autoencoder, latents):
-        raise ValueError(f"{path} was made by another autoencoder: run training.encode_latents again.")
+        raise ValueError(f"{path} was made by another autoencoder: run `latentdiff train latents` again.")
     if len(rows["records"]) != len(latents):
         raise ValueError(
-            f"{path} must have one row for each record of {path.stem}.json: run training.encode_latents again. "
+            f"{path} must have one row for each record of {path.stem}.json: run `latentdiff train latents` again. "
             f"Received: {len(latents)} rows, {len(rows['records'])} records"
         )
     return latents, rows["records"]

@@ -12,7 +12,7 @@ FIGURES = {
     "steering": "one static, sixteen prompts",
     "guidance": "the same static, guided from 1 to 10",
     "unseen": "prompts for things that the model has never seen, beside the nearest real pictures",
-    "elders": "a VAE and a GAN on the same latents, beside diffusion",
+    "baselines": "a VAE and a GAN on the same latents, beside diffusion",
 }
 
 

@@ -1,1 +1,1 @@
-"""How models are trained: callbacks and, above them, whole runs."""
+"""How models are trained: experiments, the recipes behind `latentdiff train`, callbacks, devices, baselines."""

@@ -1,10 +1,14 @@
 """Keras callbacks for training."""
 
+import logging
+import time
 from pathlib import Path
 
 import keras
 
 from latentdiff.data.images import image_grid, save_png
+
+log = logging.getLogger(__name__)
 
 
 class AveragedWeights(keras.callbacks.SwapEMAWeights):
@@ -28,7 +32,7 @@ class AveragedWeights(keras.callbacks.SwapEMAWeights):
 
 
 class Preview(keras.callbacks.Callback):
-    """Writes a grid of pictures as training goes on: always the same prompts from the same static.
+    """Writes a grid of generated images as training goes on: always the same prompts from the same initial noise.
 
     When training ends, the last epoch is drawn too, whatever `every` says. Put it behind `AveragedWeights()` to see the
     averaged weights.
@@ -38,7 +42,7 @@ class Preview(keras.callbacks.Callback):
         prompts: list of str.
         folder: where `epoch_0001.png`, ... go.
         every: epochs between two grids.
-        seed: of the static.
+        seed: of the initial noise.
         generate: further arguments of `TextToImage.generate`.
     """
 
@@ -61,6 +65,72 @@ class Preview(keras.callbacks.Callback):
             self._draw()
 
     def _draw(self):
-        pictures = self.pipeline.generate(self.prompts, **self.generate)
-        save_png(self.folder / f"epoch_{self.undrawn:04}.png", image_grid(pictures), self.generate)
+        images = self.pipeline.generate(self.prompts, **self.generate)
+        save_png(self.folder / f"epoch_{self.undrawn:04}.png", image_grid(images), self.generate)
         self.undrawn = None
+
+
+class TimeLimit(keras.callbacks.Callback):
+    """Ends training after so many minutes in `fit`. The first step, which compiles, does not count.
+
+    JAX waits for each step then: what it had queued up would make the clock late.
+    """
+
+    def __init__(self, minutes):
+        super().__init__()
+        self.minutes = minutes
+        self.end = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.end = self.end or time.monotonic() + 60 * self.minutes
+        if time.monotonic() >= self.end:
+            self.model.stop_training = True
+
+
+class Progress(keras.callbacks.Callback):
+    """Logs how far training is: at the start where it resumes, every half minute the step, after each epoch the losses.
+
+    Args:
+        num_steps: steps in an epoch.
+        epochs: epochs of the whole run; None if a clock ends it.
+        every: seconds between two lines within an epoch.
+    """
+
+    async_safe = True  # JAX need not wait for each step
+
+    def __init__(self, num_steps, epochs=None, every=30.0):
+        super().__init__()
+        self.num_steps, self.epochs, self.every = num_steps, epochs, every
+        self.epoch, self.first, self.told = 0, None, None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.told is None:
+            log.info(f"resuming after epoch {epoch}" if epoch else "starting; the first step compiles")
+        self.epoch = epoch
+        self.first, self.told = None, time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        now, step = time.monotonic(), batch + 1
+        self.first = self.first or (now, step)  # without the time to compile
+        if now - self.told >= self.every and step > self.first[1]:
+            self.told = now
+            pace = (now - self.first[0]) / (step - self.first[1])
+            steps = f"step {step} of {self.num_steps}, {1000 * pace:.0f} ms a step"
+            log.info("%s, %s%s", self._name(), steps, self._left(pace, step))
+
+    def on_epoch_end(self, epoch, logs=None):
+        losses = ", ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
+        pace = None
+        if self.first and self.num_steps > self.first[1]:
+            pace = (time.monotonic() - self.first[0]) / (self.num_steps - self.first[1])
+        log.info("%s: %s%s", self._name(), losses, self._left(pace, self.num_steps))
+
+    def _name(self):
+        return f"epoch {self.epoch + 1}" + (f" of {self.epochs}" if self.epochs else "")
+
+    def _left(self, pace, step):
+        """The time that is left, in words, if `pace`, seconds a step, and the number of epochs are known."""
+        if pace is None or self.epochs is None:
+            return ""
+        seconds = pace * ((self.epochs - self.epoch) * self.num_steps - step)
+        return f", {seconds:.0f} s left" if seconds < 90 else f", {seconds / 60:.0f} min left"

@@ -325,7 +325,7 @@ def test_latents_come_back_with_their_records_but_not_for_another_autoencoder(tm
     pictures = styled_pictures()
     images, records = zip(*map(vary(pictures, VARIATIONS), range(len(pictures))), strict=True)
     latents = np.asarray(images, "float32")[:, :, ::8, ::8] / 255
-    with pytest.raises(ValueError, match="latents_train.npy: run training.encode_latents first"):
+    with pytest.raises(ValueError, match="latents_train.npy: run `latentdiff train latents` first"):
         load_latents(tmp_path, "train", fake_autoencoder())
     np.save(tmp_path / "latents_train.npy", latents)
     rows = {"records": records, "key": cache_key(fake_autoencoder(), latents)}

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentdiff.explain import elders
+from latentdiff.explain import baselines
 
 SIDE, PROMPTS = 8, [f"toy {row}, flat" for row in range(12)]
 
 
 @pytest.fixture
-def elders_record(tmp_path, monkeypatch):
-    """A tiny record of benchmarks/elders.py in place of the shipped one: its folder."""
+def baselines_record(tmp_path, monkeypatch):
+    """A tiny record of benchmarks/baselines.py in place of the shipped one: its folder."""
     folder, makers, rng = tmp_path / "record", {}, np.random.default_rng(0)
     folder.mkdir()
-    for row, name in enumerate(elders.MAKERS, 1):
+    for row, name in enumerate(baselines.MAKERS, 1):
         scores = {"kid_x1000": 321.0987654321 / row, "frechet": 99.5 / row, "emoji_at_5": 0.2 * row}
         trained = "9 hours on two toys" if name == "diffusion_in_full" else "2.5 minutes on one toy"
         makers[name] = {
@@ -24,9 +24,9 @@ def elders_record(tmp_path, monkeypatch):
             "seconds": 0.00123456789 * row,
             "diversity": 0.11 * row,
         }
-        sheet = rng.integers(0, 256, (2 * SIDE, elders.COLUMNS * SIDE, 3), "uint8")
+        sheet = rng.integers(0, 256, (2 * SIDE, baselines.COLUMNS * SIDE, 3), "uint8")
         Image.fromarray(sheet).save(folder / f"{name}.webp", lossless=True)
     record = {"timed_on": "a toy phone", "pictures": 40, "prompts": PROMPTS, "seed": 7, "makers": makers}
-    (folder / "elders.json").write_text(json.dumps(record))
-    monkeypatch.setattr(elders, "RECORD", folder)
+    (folder / "baselines.json").write_text(json.dumps(record))
+    monkeypatch.setattr(baselines, "RECORD", folder)
     return folder

@@ -41,7 +41,7 @@ def lesson(pipeline, tmp_path):
 
 
 @pytest.mark.parametrize("name", explain.FIGURES)
-def test_each_figure_is_drawn_with_its_numbers(name, lesson, elders_record, tmp_path, monkeypatch):
+def test_each_figure_is_drawn_with_its_numbers(name, lesson, baselines_record, tmp_path, monkeypatch):
     if name == "steps":
         monkeypatch.setattr("latentdiff.explain.steps.COUNTS", (1, 2, 4))
     files = explain.draw(lesson, name)

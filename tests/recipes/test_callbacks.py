@@ -1,10 +1,13 @@
+import logging
+import types
+
 import keras
 import numpy as np
 from harness import compile_quietly, gap, normal, tiny_text_to_image
 from PIL import Image
 
 from latentdiff.data.images import image_grid, read_settings
-from latentdiff.recipes.callbacks import AveragedWeights, Preview
+from latentdiff.recipes.callbacks import AveragedWeights, Preview, Progress, TimeLimit
 
 
 def test_preview(tmp_path):
@@ -39,3 +42,46 @@ def test_the_last_epoch_is_drawn_with_the_averaged_weights(tmp_path):
     for variable, value in zip(pipeline.model.trainable_variables, pipeline.model._before_average(), strict=True):
         variable.assign(value)
     assert gap(late, pipeline.generate(["a cat"], seed=0, num_steps=2)[0]) > 2
+
+
+def test_a_clock_ends_training(monkeypatch):
+    now = iter([0.0, 30.0, 59.0, 60.0])
+    monkeypatch.setattr("latentdiff.recipes.callbacks.time.monotonic", lambda: next(now))
+    limit = TimeLimit(minutes=1)
+    limit.set_model(types.SimpleNamespace(stop_training=False))
+    ended = []
+    for step in range(3):
+        limit.on_train_batch_end(step)
+        ended.append(limit.model.stop_training)
+    assert ended == [False, False, True]
+
+
+def test_progress_tells_the_step_the_losses_and_the_time_left(monkeypatch, caplog):
+    """Two epochs of 4 steps, a step each 10 seconds; the first, which compiles, takes 100."""
+    caplog.set_level(logging.INFO, logger="latentdiff")
+    now = 0.0
+    monkeypatch.setattr("latentdiff.recipes.callbacks.time.monotonic", lambda: now)
+    progress = Progress(num_steps=4, epochs=2, every=15.0)
+    for epoch in range(2):
+        progress.on_epoch_begin(epoch)
+        for step in range(4):
+            now += 10.0 if step else 100.0
+            progress.on_train_batch_end(step)
+        progress.on_epoch_end(epoch, {"loss": 0.5, "val_loss": 0.25})
+    assert caplog.messages == [
+        "starting; the first step compiles",
+        "epoch 1 of 2, step 2 of 4, 10000 ms a step, 60 s left",
+        "epoch 1 of 2, step 4 of 4, 10000 ms a step, 40 s left",
+        "epoch 1 of 2: loss 0.5, val_loss 0.25, 40 s left",
+        "epoch 2 of 2, step 2 of 4, 10000 ms a step, 20 s left",
+        "epoch 2 of 2, step 4 of 4, 10000 ms a step, 0 s left",
+        "epoch 2 of 2: loss 0.5, val_loss 0.25, 0 s left",
+    ]
+
+
+def test_progress_says_that_a_run_resumes(caplog):
+    caplog.set_level(logging.INFO, logger="latentdiff")
+    progress = Progress(num_steps=4)
+    progress.on_epoch_begin(3)
+    progress.on_epoch_end(3, {"loss": 0.5})
+    assert caplog.messages == ["resuming after epoch 3", "epoch 4: loss 0.5"]

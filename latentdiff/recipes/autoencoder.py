@@ -1,0 +1,102 @@
+"""Stage one: trains the autoencoder on images, measures its latents, and says how well it reconstructs."""
+
+import logging
+
+import numpy as np
+
+from latentdiff.data.batches import Batches, load_pictures, random_flip
+from latentdiff.data.images import image_grid, save_png
+from latentdiff.evaluation import psnr
+from latentdiff.models.autoencoder import Autoencoder
+from latentdiff.models.losses import LPIPS
+from latentdiff.models.pixels import to_uint8
+from latentdiff.pipelines.text_to_image import TextToImage
+from latentdiff.recipes.devices import fitting_batch_size
+from latentdiff.recipes.run import fit, optimizer
+
+LPIPS_WEIGHTS = "lpips_alexnet_f16.npz"
+BATCH_SIZE = 50  # images reconstructed at once
+log = logging.getLogger(__name__)
+
+
+def train_autoencoder(run, data, metrics=None, init=None, skip_corrupt=False):
+    """Trains the autoencoder and writes `autoencoder.keras`, and `autoencoder.png`: images beside reconstructions.
+
+    Args:
+        run: `Run`.
+        data: images with captions, see `load_pictures`.
+        metrics: optional folder with the weights of LPIPS; without it there is no perceptual loss.
+        init: optional preset whose autoencoder training starts from.
+        skip_corrupt: whether to leave out images that can't be decoded.
+
+    Returns:
+        the trained `Autoencoder`.
+    """
+    with run.started():
+        images, held_out = _load_images(run, data, skip_corrupt)
+        autoencoder = _build(run.experiment, init)
+        _fit(autoencoder, images, run, metrics)
+        autoencoder.measure_latents(images)
+        autoencoder.save(run.output / "autoencoder.keras")
+        _report(autoencoder, held_out, run)
+    return autoencoder
+
+
+def _load_images(run, data, skip_corrupt):
+    """The images to train on, and those to reconstruct for the report."""
+    size, splits = run.experiment.image_size, (run.experiment.split, run.experiment.validation_split)
+    options = {"limit": run.limit, "skip_corrupt": skip_corrupt}
+    images = load_pictures(data, size, splits[0], **options).images
+    return images, load_pictures(data, size, splits[1], **options).images if splits[1] else images
+
+
+def _build(experiment, init):
+    autoencoder = Autoencoder(**experiment.autoencoder)
+    if init:
+        start = TextToImage.from_preset(init).model.autoencoder
+        copy_weights(start, autoencoder, "autoencoder")
+    return autoencoder
+
+
+def copy_weights(start, model, name):
+    """Copies the weights of `start` to a model of the same sizes; ValueError in one line if they differ."""
+    shapes = [[tuple(weight.shape) for weight in part.weights] for part in (start, model)]
+    if shapes[0] != shapes[1]:
+        counts = [f"{part.count_params():,}" for part in (start, model)]
+        raise ValueError(
+            f"`{name}` of the experiment must have the sizes of the preset that training starts from. "
+            f"Received: {counts[1]} parameters, where the preset has {counts[0]}"
+        )
+    model.set_weights(start.get_weights())
+
+
+def _fit(autoencoder, images, run, metrics):
+    experiment = run.experiment
+    batches = Batches(
+        {"images": images},
+        fitting_batch_size(experiment.autoencoder_batch_size, len(images)),
+        seed=experiment.seed,
+        passes=experiment.autoencoder_passes,
+        transform=random_flip if experiment.flip else None,
+        workers=2,
+    )
+    epochs, clock = run.length(experiment.autoencoder_epochs)
+    log.info("%d images, %d steps an epoch", len(images), len(batches))
+    autoencoder.compile(
+        optimizer(experiment.autoencoder_learning_rate, epochs * len(batches), experiment.autoencoder_ema),
+        perceptual_loss=LPIPS(f"{metrics}/{LPIPS_WEIGHTS}") if metrics else None,
+    )
+    fit(autoencoder, batches, run, "autoencoder", epochs, clock)
+
+
+def _report(autoencoder, images, run):
+    """Logs the PSNR of the reconstructions and writes `autoencoder.png`."""
+    starts = range(0, len(images), BATCH_SIZE)
+    parts = [autoencoder.decode(autoencoder.encode(images[start : start + BATCH_SIZE])) for start in starts]
+    decoded = np.concatenate([np.asarray(to_uint8(part)) for part in parts])
+    mean, std = (np.asarray(value.value) for value in (autoencoder.latent_mean, autoencoder.latent_std))
+    log.info("latent mean %s, std %s", mean, std)
+    kind = "held-out images" if run.experiment.validation_split else "training images"
+    log.info("median PSNR of %d %s: %.2f dB", len(images), kind, np.median(psnr(images, decoded)))
+    pairs = np.stack([images[:32], decoded[:32]], axis=1).reshape(-1, *decoded.shape[1:])
+    save_png(run.output / "autoencoder.png", image_grid(pairs, columns=8))

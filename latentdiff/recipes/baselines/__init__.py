@@ -1,0 +1,1 @@
+"""Baselines: a VAE and a GAN on the latents of diffusion, to compare diffusion with."""

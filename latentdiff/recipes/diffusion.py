@@ -1,0 +1,138 @@
+"""Stage two: trains the U-Net on latents and captions, and writes a preset after each epoch."""
+
+import logging
+
+import keras
+import numpy as np
+
+from latentdiff.data.batches import Batches
+from latentdiff.data.latent_cache import load_latents
+from latentdiff.diffusion.noise_schedule import NoiseSchedule
+from latentdiff.models.latent_diffusion import LatentDiffusion
+from latentdiff.models.unet import UNet
+from latentdiff.pipelines.text_to_image import TextToImage
+from latentdiff.recipes.autoencoder import copy_weights
+from latentdiff.recipes.callbacks import Preview
+from latentdiff.recipes.devices import fitting_batch_size, num_devices
+from latentdiff.recipes.run import fit, optimizer
+from latentdiff.recipes.text_encoder import load_text_encoder
+from latentdiff.settings.prompt_syntax import escape
+
+VALIDATION_BATCH_SIZE = 200
+SHARD_BYTES = 15_500_000
+log = logging.getLogger(__name__)
+
+
+def train_diffusion(run, text_encoder=None, init=None):
+    """Trains the U-Net and writes the folder `preset`, and previews.
+
+    Args:
+        run: `Run` whose folder holds `autoencoder.keras` and the latents.
+        text_encoder: folder or name of a KerasHub text preset; default: the text encoder of `init`.
+        init: optional preset whose U-Net training starts from.
+
+    Returns:
+        `TextToImage` around the trained model.
+
+    Raises:
+        ValueError: neither `text_encoder` nor `init`, or a missing earlier stage.
+    """
+    if text_encoder is None and init is None:
+        raise ValueError("`text_encoder` or `init` must be given. Received: text_encoder=None, init=None")
+    with run.started():
+        autoencoder = run.load_autoencoder()
+        latents, records = load_latents(run.output, run.train_split, autoencoder)
+        model = _build(run.experiment, autoencoder, latents.shape[2:], text_encoder, init)
+        log.info("U-Net: %s parameters", f"{model.unet.count_params():,}")
+        pipeline = TextToImage(model, **run.experiment.generate)
+        _fit(pipeline, np.asarray(latents), records, run)
+        _save(pipeline, run)  # a run that is resumed may have no epoch left
+    log.info("preset written to %s", run.output / "preset")
+    return pipeline
+
+
+def _build(experiment, autoencoder, latent_shape, text_encoder, init):
+    start = TextToImage.from_preset(init).model if init else None
+    encoder = load_text_encoder(text_encoder, experiment) if text_encoder else start.text_encoder
+    unet = UNet(latent_shape, encoder.context_dim, encoder.sequence_length, **experiment.unet)
+    if start:
+        copy_weights(start.unet, unet, "unet")
+    return LatentDiffusion(
+        autoencoder,
+        encoder,
+        unet,
+        NoiseSchedule(**experiment.noise_schedule),
+        prediction_type=experiment.prediction_type,
+        context_dropout=experiment.context_dropout,
+        min_snr_gamma=experiment.min_snr_gamma,
+        seed=experiment.seed,
+    )
+
+
+def _fit(pipeline, latents, records, run):
+    experiment, model = run.experiment, pipeline.model
+    batches = Batches(
+        {"rows": np.arange(len(latents))},
+        fitting_batch_size(experiment.batch_size, len(latents)),
+        seed=experiment.seed,
+        passes=experiment.passes,
+        transform=drawing(latents, records, model.text_encoder, experiment),
+    )
+    epochs, clock = run.length(experiment.epochs)
+    log.info("%d latents, %d steps an epoch", len(latents), len(batches))
+    model.compile(
+        optimizer(experiment.learning_rate, epochs * len(batches), experiment.ema),
+        steps_per_execution=experiment.steps_per_execution,
+    )
+    save = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _save(pipeline, run))
+    callbacks = [*clock, save, *_previews(pipeline, records, run, epochs)]
+    validation_data = _validation_data(run, model)
+    fit(model, batches, run, "latent_diffusion", epochs, callbacks, validation_data=validation_data)
+
+
+def drawing(latents, records, text_encoder, experiment):
+    """A `transform` of `Batches`: for each row an image or one of its variations, and one of its captions.
+
+    Args:
+        latents: float32 (n, k, h, w, channels).
+        records: n lists of k dicts.
+        text_encoder: `TextEncoder`.
+        experiment: `Experiment`.
+    """
+    rng = np.random.default_rng(experiment.seed)
+    captions = [[experiment.captions(record, rng) for record in varied] for varied in records]  # (n, k, ways)
+    texts, places = np.unique(captions, return_inverse=True)
+    places = places.reshape(np.shape(captions))
+    token_ids = text_encoder.tokenize(texts)
+
+    def draw(batch, rng):
+        rows, (_, variations, ways) = batch["rows"], places.shape
+        variation = rng.integers(min(1, variations - 1), variations, size=len(rows))
+        variation[rng.random(len(rows)) < experiment.plain_share] = 0
+        place = places[rows, variation, rng.integers(ways, size=len(rows))]
+        return {"latents": latents[rows, variation], "token_ids": token_ids[place]}
+
+    return draw
+
+
+def _validation_data(run, model):
+    split = run.experiment.validation_split
+    if not split:
+        return None
+    latents, records = load_latents(run.output, split, model.autoencoder)
+    captions = [record["caption"] for record, *_ in records]
+    arrays = {"latents": np.asarray(latents)[:, 0], "token_ids": model.text_encoder.tokenize(captions)}
+    batch_size = fitting_batch_size(VALIDATION_BATCH_SIZE, len(latents))
+    return Batches(arrays, batch_size, shuffle=False, drop_remainder=num_devices() > 1)
+
+
+def _previews(pipeline, records, run, epochs):
+    """The callback that draws the previews, in a list; an empty list where there are none."""
+    prompts = run.experiment.preview_prompts
+    if prompts is None:
+        prompts = [escape(record["caption"]) for record, *_ in records[:4]]  # captions are literal text
+    return [Preview(pipeline, prompts, run.output / "previews", every=epochs)] if prompts else []
+
+
+def _save(pipeline, run):
+    pipeline.save_to_preset(run.output / "preset", float16=True, max_shard_bytes=SHARD_BYTES)

@@ -1,0 +1,193 @@
+"""An experiment: every setting of a training run, in one typed place. An unknown field is an error."""
+
+import dataclasses
+import difflib
+import inspect
+import typing
+from collections.abc import Callable, Sequence
+
+
+def one_caption(record, rng):
+    """The caption of the image, as it is."""
+    return [record["caption"]]
+
+
+def _autoencoder():
+    return {
+        "latent_channels": 8,
+        "widths": (96, 128, 128),
+        "num_blocks": 1,
+        "patch_size": 2,
+        "groups": 16,
+        "kl_weight": 1e-3,
+        "perceptual_weight": 0.5,
+    }
+
+
+def _unet():
+    return {
+        "widths": (192, 256),
+        "num_blocks": 2,
+        "attention_levels": (0, 1),
+        "num_heads": 8,
+        "activation": "gelu_tanh",
+        "expansion": 1,
+        "pool_context": True,
+        "dropout": 0.1,
+    }
+
+
+def _generate():
+    return {"sampler": "dpmpp_2m", "num_steps": 12, "guidance_scale": 3.0}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """The settings of both training stages. The default networks are those of the shipped preset `emoji-128`.
+
+    Parts (`autoencoder`, `unet`, `noise_schedule`, `generate`) are dicts of constructor arguments, or dataclasses with
+    fields of these names.
+
+    Raises:
+        ValueError: an unknown field or constructor argument, with the nearest known one; a value of another type or
+            out of range.
+    """
+
+    # === Data ===
+
+    image_size: int = 128
+    """Height and width of the training images, in pixels."""
+    split: str | None = None
+    """The split to train on; None takes all images."""
+    validation_split: str | None = None
+    """The split that validation and the PSNR of the autoencoder use; None validates on nothing."""
+    captions: Callable = one_caption
+    """`(record, rng) -> list of str`: the captions of one image. Each list has the same length. Training draws one."""
+    variations: Sequence = ()
+    """Functions of `latentdiff.data.variations`, such as `mirrored`: each adds a varied image with its own caption."""
+    kept_out: Sequence = ()
+    """Tuples of things. No variation shows all things of a tuple."""
+    plain_share: float = 0.5
+    """Share of each batch that is original images; their variations are the rest."""
+    flip: bool = True
+    """Whether the autoencoder also trains on mirrored images."""
+    seed: int = 0
+    """Seed of the weights, the noise, the order of the images and the variations."""
+    dtype: str = "float32"
+    """Keras dtype policy. "mixed_bfloat16" is faster on GPUs and TPUs."""
+
+    # === Autoencoder ===
+
+    autoencoder: dict = dataclasses.field(default_factory=_autoencoder)
+    """Arguments of `Autoencoder`."""
+    autoencoder_batch_size: int = 16
+    """Images in a batch."""
+    autoencoder_epochs: int = 5
+    """Number of epochs. A backup is written after each."""
+    autoencoder_passes: int = 10
+    """How often an epoch goes through all images."""
+    autoencoder_learning_rate: float = 1e-4
+    """Peak of the learning rate; it warms up first, and decays to zero."""
+    autoencoder_ema: float = 0.999
+    """Momentum of the moving average of the weights."""
+
+    # === Diffusion ===
+
+    unet: dict = dataclasses.field(default_factory=_unet)
+    """Arguments of `UNet`, without the shapes of latents and context."""
+    noise_schedule: dict = dataclasses.field(default_factory=lambda: {"kind": "cosine"})
+    """Arguments of `NoiseSchedule`."""
+    prediction_type: str = "velocity"
+    """What the U-Net predicts: "noise", "velocity" or "latents"."""
+    context_dropout: float = 0.1
+    """Share of the captions that are replaced by the empty one, for classifier-free guidance."""
+    min_snr_gamma: float | None = None
+    """Gamma of min-SNR weighting; None weighs all timesteps alike."""
+    sequence_length: int = 32
+    """Tokens of a caption. Only used with `--text-encoder`."""
+    separator: str | None = None
+    """A token, such as ",", at which a caption is cut into parts that are encoded apart; see `TextEncoder`."""
+    batch_size: int = 32
+    """Latents in a batch."""
+    epochs: int = 10
+    """Number of epochs. A backup and a preset are written after each."""
+    passes: int = 50
+    """How often an epoch goes through all images."""
+    learning_rate: float = 1e-4
+    """Peak of the learning rate; it warms up first, and decays to zero."""
+    ema: float = 0.999
+    """Momentum of the moving average of the weights."""
+    steps_per_execution: int = 1
+    """Training steps in one compiled call. 10 is faster where a step takes few milliseconds."""
+
+    # === The preset ===
+
+    generate: dict = dataclasses.field(default_factory=_generate)
+    """Defaults of the preset that is written: arguments of `TextToImage`, such as `num_steps`."""
+    preview_prompts: Sequence | None = None
+    """Prompts of the preview images; None takes the first four captions, () draws none."""
+
+    def __new__(cls, *args, **fields):
+        check_names(fields, [field.name for field in dataclasses.fields(cls)], cls.__name__)
+        return super().__new__(cls)
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is dict and dataclasses.is_dataclass(value):
+                object.__setattr__(self, field.name, dataclasses.asdict(value))
+            _check_type(field.name, getattr(self, field.name), field.type)
+            _check_range(field.name, getattr(self, field.name))
+        self._check_parts()
+
+    def replace(self, **changes):
+        """A copy with other values of these fields."""
+        return dataclasses.replace(self, **changes)
+
+    def _check_parts(self):
+        from latentdiff import Autoencoder, NoiseSchedule, TextToImage, UNet  # slow to import
+
+        given = {UNet: ("latent_shape", "context_dim", "context_length"), TextToImage: ("model",)}
+        parts = {"autoencoder": Autoencoder, "unet": UNet, "noise_schedule": NoiseSchedule, "generate": TextToImage}
+        for name, kind in parts.items():
+            known = [argument for argument in inspect.signature(kind).parameters if argument != "kwargs"]
+            known = [argument for argument in known if argument not in given.get(kind, ())]
+            check_names(getattr(self, name), known, name)
+
+
+def check_names(given, known, what):
+    """Raises ValueError if a key of `given` is not one of `known`; names the nearest of them."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+            hint = f"did you mean `{near[0]}`?" if near else f"known are {sorted(known)}."
+            raise ValueError(f"`{what}` has no `{name}`: {hint} Received: {name}={given[name]!r}")
+
+
+POSITIVE = {"image_size", "autoencoder_batch_size", "autoencoder_epochs", "autoencoder_passes", "batch_size"}
+POSITIVE |= {"epochs", "passes", "steps_per_execution", "sequence_length"}
+SHARES = {"plain_share", "context_dropout", "autoencoder_ema", "ema"}
+NOT_NEGATIVE = {"seed", "learning_rate", "autoencoder_learning_rate", "min_snr_gamma"}
+
+
+def _check_type(name, value, expected):
+    allowed = typing.get_args(expected) or (expected,)
+    if float in allowed:
+        allowed += (int,)
+    if Callable in allowed:
+        fits = callable(value)
+    else:
+        fits = isinstance(value, allowed) and (isinstance(value, bool) <= (bool in allowed))
+        fits = fits and not (Sequence in allowed and isinstance(value, str))
+    if not fits:
+        names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed)
+        raise ValueError(f"`{name}` must be of type {names}. Received: {name}={value!r}")
+
+
+def _check_range(name, value):
+    if name in POSITIVE and value < 1:
+        raise ValueError(f"`{name}` must be at least 1. Received: {name}={value!r}")
+    if name in SHARES and not 0.0 <= value <= 1.0:
+        raise ValueError(f"`{name}` must lie in [0, 1]. Received: {name}={value!r}")
+    if name in NOT_NEGATIVE and value is not None and not 0 <= value < float("inf"):
+        raise ValueError(f"`{name}` must not be negative. Received: {name}={value!r}")

@@ -1,0 +1,1 @@
+from tiny_run import eagerly, folder, stage  # noqa: F401
