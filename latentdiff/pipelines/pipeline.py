@@ -10,6 +10,7 @@ from latentdiff.diffusion import noise as seeded
 from latentdiff.diffusion import samplers
 from latentdiff.diffusion.denoiser import Denoiser, KnownRegion, Mixture
 from latentdiff.diffusion.guidance import ClassifierFreeGuidance, check_guidance
+from latentdiff.diffusion.watching import observe, watch
 from latentdiff.models import pixels
 from latentdiff.models.compilation import compile_function
 from latentdiff.pipelines import prompt_weights
@@ -234,12 +235,12 @@ class Pipeline:
                 inputs |= {"known_latents": known, "repaint": self._on_latents(batch["masks"])}
         if callback is None:
             return whole_loop(latents, inputs)
-        count = max(self.count_steps(batch))
-        state = sampler.init_state(latents)
-        for step in range(count):
-            latents, state = one_step(latents, state, np.int32(step), inputs)
-            callback(step + 1, count, lambda x=latents: ops.convert_to_numpy(self._decode(x)))
-        return latents
+        count, places = max(self.count_steps(batch)), (inputs["num_steps"], inputs["first_step"])
+        step = functools.partial(one_step, inputs=inputs)
+        for index, frame in enumerate(watch(sampler, self.model.noise_schedule, step, latents, *places)):
+            if index:
+                callback(index, count, lambda x=frame.noisy_latents: ops.convert_to_numpy(self._decode(x)))
+        return frame.noisy_latents
 
     def _on_latents(self, masks):
         """bool (n, height, width) -> bool (n, h, w, 1): True for latents that cover any pixel of the mask."""
@@ -273,6 +274,6 @@ class Pipeline:
 
         def one_step(noisy_latents, state, step, inputs):
             denoiser, settings = parts(inputs)
-            return sampler.advance(denoiser, schedule, noisy_latents, state, step, **settings)
+            return observe(sampler, denoiser, schedule, noisy_latents, state, step, **settings)
 
         return sampler, *(compile_function(function, self.model) for function in (start, whole_loop, one_step))
