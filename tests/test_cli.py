@@ -18,6 +18,7 @@ from latentdiff.commands import generate
 from latentdiff.commands import preset as preset_command
 from latentdiff.data import images
 from latentdiff.diffusion import noise, samplers
+from latentdiff.models.pixels import to_uint8
 from latentdiff.settings import table
 
 SETTINGS = ["prompt", "negative_prompt", "seed", "num_steps", "guidance_scale"]
@@ -232,12 +233,17 @@ def test_a_part_of_a_picture(run, pipeline, photo, tmp_path):
     np.testing.assert_array_equal(plain, editor.generate(**inputs, seed=3, callback=lambda *step: None))
 
 
-def test_trajectory_of_an_edited_picture(run, photo):
+def test_trajectory_of_an_edited_picture(run, pipeline, photo):
+    """It begins with the image under the noise that was really put on it."""
     options = ["--init-image", "photo.png", "--strength", 0.5, "--num-steps", 10, "--seed", 3, "--output", "cat.png"]
     assert run("a cat", *options, "--trajectory", "cat.gif")[0] == 0
     gif = open_image("cat.gif")
     assert gif.n_frames == 6
-    assert np.abs(np.asarray(gif.convert("RGB"), int) - photo).mean() < 20
+    model, begin = pipeline.model, (np.array([10], "int32"), np.array([5.0], "float32"))
+    latents, draws = model.autoencoder.encode(photo[None]), noise.normal([3], pipeline.latent_shape)
+    noisy = samplers.get("ddim").start(model.noise_schedule, latents, draws, *begin)
+    first = np.asarray(to_uint8(model.autoencoder.decode(noisy)))[0]
+    assert np.abs(np.asarray(gif.convert("RGB"), int) - first).mean() < 20
     assert run("a cat", *options, "--strength", 0, "--trajectory", "cat.gif")[0] == 0
     assert open_image("cat.gif").n_frames == 2
 

@@ -54,14 +54,15 @@ def _make(pipeline, request, inputs, args, bar, output):
         rows = slice(start, start + BATCH_SIZE)
         batch = request.rows(rows.start, rows.stop)
         wanted = args.trajectory and start == 0
-        frames = _Trajectory(pipeline, batch, steps[0], inputs.get("images")) if wanted else None
+        frames = _Trajectory(steps[0]) if wanted else None
 
-        def callback(step, num_steps, decode, frames=frames):
-            bar.advance()
+        def watcher(step, num_steps, decode, frames=frames):
+            if step:
+                bar.advance()
             if frames:
                 frames.add(step, num_steps, decode)
 
-        images = pipeline.draw(batch, {name: values[rows] for name, values in arrays.items()}, BATCH_SIZE, callback)
+        images = pipeline.draw(batch, {name: values[rows] for name, values in arrays.items()}, BATCH_SIZE, watcher)
         for index, image in enumerate(images):
             bar.tell(output.add(image, {**batch.record(index, pipeline.needs), **told}))
         if frames:
@@ -70,23 +71,15 @@ def _make(pipeline, request, inputs, args, bar, output):
 
 
 class _Trajectory:
-    """The first image of a batch, from noise or from the image that it begins with, in `num_steps` steps."""
+    """The first image of a batch, from what the loop begins with to its end, in `num_steps` steps."""
 
-    def __init__(self, pipeline, request, num_steps, image=None):
-        from keras import ops
-
-        from latentdiff.diffusion import noise
-        from latentdiff.models import pixels
-
+    def __init__(self, num_steps):
         self.num_steps = num_steps
-        self.frames = [image]
-        if image is None:
-            latents = noise.normal([request["seed"][0]], pipeline.latent_shape)
-            self.frames = [ops.convert_to_numpy(pixels.to_uint8(pipeline.model.autoencoder.decode(latents)))[0]]
+        self.frames = []
 
     def add(self, step, num_steps, decode):
         """Takes the image after a step, of a longer run only some, evenly spread."""
-        if step < self.num_steps and step % -(-num_steps // MAX_FRAMES) == 0:
+        if step == 0 or (step < self.num_steps and step % -(-num_steps // MAX_FRAMES) == 0):
             self.frames.append(decode()[0])
 
     def save(self, path, image):

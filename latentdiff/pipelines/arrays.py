@@ -60,3 +60,16 @@ def with_kept_pixels(made, images, masks, keep):
     """uint8 images (n, height, width, 3) with the given pixels outside the masks, in the rows of `keep`, bool (n,)."""
     given = images if images.dtype == np.uint8 else ops.convert_to_numpy(to_uint8(images))
     return np.where(masks[..., None] | ~keep[:, None, None, None], made, given)
+
+
+def check_image_size(model, image_size):
+    """(height, width) of the images of a model; by default those that its network was built for."""
+    downsampling = model.autoencoder.downsampling
+    if image_size is None:
+        height, width = model.unet.latent_shape[:2]
+        if height is None or width is None:
+            raise ValueError("`image_size` must be given for a U-Net of any size. Received: image_size=None")
+        image_size = (height * downsampling, width * downsampling)
+    if any(side < 1 or side % downsampling for side in image_size):
+        raise ValueError(f"`image_size` must be divisible by {downsampling}. Received: {image_size=}")
+    return tuple(image_size)

@@ -1,5 +1,7 @@
 """What all ways to an image share: the model, its defaults, and the compiled functions from a request to images."""
 
+import functools
+
 import numpy as np
 from keras import ops
 
@@ -7,10 +9,18 @@ from latentdiff.diffusion import noise as seeded
 from latentdiff.diffusion import samplers
 from latentdiff.diffusion.denoiser import Denoiser, KnownRegion, Mixture
 from latentdiff.diffusion.guidance import ClassifierFreeGuidance
+from latentdiff.diffusion.watching import observe, watch
 from latentdiff.models import pixels
 from latentdiff.models.compilation import compile_function
 from latentdiff.pipelines import prompt_weights
-from latentdiff.pipelines.arrays import each_image, each_mask, each_noise, masks_on_latents, with_kept_pixels
+from latentdiff.pipelines.arrays import (
+    check_image_size,
+    each_image,
+    each_mask,
+    each_noise,
+    masks_on_latents,
+    with_kept_pixels,
+)
 from latentdiff.presets.preset import load_preset, save_preset
 from latentdiff.settings.request import Request, check_count
 from latentdiff.settings.table import SETTINGS
@@ -49,7 +59,7 @@ class Pipeline:
         guidance_interval=None,
     ):
         self.model = model
-        self.image_size = _image_size(model, image_size)
+        self.image_size = check_image_size(model, image_size)
         self.sampler = sampler
         self.num_steps = num_steps
         self.guidance_scale = guidance_scale
@@ -146,7 +156,8 @@ class Pipeline:
         """
         request = Request.build(prompts, num_images=num_images, **settings)
         arrays = self.arrays(len(request) // num_images, num_images, images=images, masks=masks, noise=noise)
-        made = self.draw(self.resolve(request), arrays, batch_size, callback)
+        watcher = None if callback is None else lambda step, *seen: step and callback(step, *seen)
+        made = self.draw(self.resolve(request), arrays, batch_size, watcher)
         return made[0] if isinstance(prompts, (str, bytes)) and num_images == 1 else made
 
     def resolve(self, request):
@@ -188,13 +199,16 @@ class Pipeline:
         """The sampling steps that each image of a resolved request takes, a list of ints."""
         return (np.array(request["num_steps"]) - np.floor(_first_steps(request))).astype(int).tolist()
 
-    def draw(self, request, arrays, batch_size=16, callback=None):
-        """uint8 images (n, height, width, 3) of a resolved request and its arrays, see `resolve` and `arrays`."""
+    def draw(self, request, arrays, batch_size=16, watcher=None):
+        """uint8 images (n, height, width, 3) of a resolved request and its arrays, see `resolve` and `arrays`.
+
+        `watcher` is a `callback` of `generate` that sees step 0, too: what the loop begins with.
+        """
         made = []
         for start in range(0, len(request), check_count("batch_size", batch_size)):
             rows = slice(start, start + batch_size)
             batch = {name: values[rows] for name, values in arrays.items()}
-            latents = self._sample(request.rows(rows.start, rows.stop), batch, callback)
+            latents = self._sample(request.rows(rows.start, rows.stop), batch, watcher)
             made.append(ops.convert_to_numpy(self._decode(latents)))
         made = np.concatenate(made)
         keep = np.array(request["keep_pixels"])
@@ -227,7 +241,7 @@ class Pipeline:
         interval = self.guidance_interval if guidance_interval is None else guidance_interval
         return ClassifierFreeGuidance(denoiser, guidance_scale, rescale, interval)
 
-    def _sample(self, request, arrays, callback):
+    def _sample(self, request, arrays, watcher):
         """Latents of one batch."""
         guided = any(scale != 1.0 for scale in request["guidance_scale"])
         texts = request.parsed["prompts"] + (request.parsed["negative_prompts"] if guided else ())
@@ -245,14 +259,13 @@ class Pipeline:
             latents = start(known, latents, inputs["num_steps"], inputs["first_step"])
             if "masks" in arrays:
                 inputs |= {"known_latents": known, "repaint": masks_on_latents(arrays["masks"], self.latent_shape)}
-        if callback is None:
+        if watcher is None:
             return whole_loop(latents, inputs)
-        count = max(self.count_steps(request))
-        state = sampler.init_state(latents)
-        for step in range(count):
-            latents, state = one_step(latents, state, np.int32(step), inputs)
-            callback(step + 1, count, lambda x=latents: ops.convert_to_numpy(self._decode(x)))
-        return latents
+        count, places = max(self.count_steps(request)), (inputs["num_steps"], inputs["first_step"])
+        step = functools.partial(one_step, inputs=inputs)
+        for index, frame in enumerate(watch(sampler, self.model.noise_schedule, step, latents, *places)):
+            watcher(index, count, lambda x=frame.noisy_latents: ops.convert_to_numpy(self._decode(x)))
+        return frame.noisy_latents
 
     def _compiled(self, sampler, guidance):
         """A sampler, its compiled start, loop and single step, kept for the next call."""
@@ -280,21 +293,9 @@ class Pipeline:
 
         def one_step(noisy_latents, state, step, inputs):
             denoiser, settings = parts(inputs)
-            return sampler.advance(denoiser, schedule, noisy_latents, state, step, **settings)
+            return observe(sampler, denoiser, schedule, noisy_latents, state, step, **settings)
 
         return sampler, *(compile_function(function, self.model) for function in (start, whole_loop, one_step))
-
-
-def _image_size(model, image_size):
-    downsampling = model.autoencoder.downsampling
-    if image_size is None:
-        height, width = model.unet.latent_shape[:2]
-        if height is None or width is None:
-            raise ValueError("`image_size` must be given for a U-Net of any size. Received: image_size=None")
-        image_size = (height * downsampling, width * downsampling)
-    if any(side < 1 or side % downsampling for side in image_size):
-        raise ValueError(f"`image_size` must be divisible by {downsampling}. Received: {image_size=}")
-    return tuple(image_size)
 
 
 def _first_steps(request):

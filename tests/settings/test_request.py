@@ -83,9 +83,7 @@ def test_a_prompt_that_cannot_be_parsed_says_how_to_write_it(prompt):
 
 def test_hostile_prompts_are_refused_at_once():
     for prompt in ("(" * 1500 + "a" + ":2)" * 1500, "x" * 10**7):
-        with pytest.raises(
-            ValueError, match="`prompts` (has weights nested more than 20 deep|must have at most 10000)"
-        ):
+        with pytest.raises(ValueError, match="nested more than 20 deep|must have at most 10000 bytes"):
             Request.build(prompt)
 
 
