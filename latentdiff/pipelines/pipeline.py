@@ -12,6 +12,7 @@ from latentdiff.diffusion.denoiser import Denoiser, KnownRegion, Mixture
 from latentdiff.diffusion.guidance import ClassifierFreeGuidance, check_guidance
 from latentdiff.models import pixels
 from latentdiff.models.compilation import compile_function
+from latentdiff.models.networks import latent_size
 from latentdiff.pipelines import prompt_weights
 from latentdiff.presets.preset import load_preset, save_preset
 from latentdiff.settings.picture_settings import (
@@ -39,12 +40,12 @@ class Pipeline:
 
     Args:
         model: the `LatentDiffusion` model; several pipelines may share one.
-        image_size: (height, width) of the pictures; default: what the U-Net was built for.
+        image_size: (height, width) of the pictures; default: what the network was built for.
         sampler: name or `Sampler`, the default of `generate`.
         num_steps, guidance_scale, guidance_rescale, guidance_interval: defaults of `generate`.
 
     Raises:
-        ValueError: no `image_size` while the U-Net takes any, or one that the autoencoder can't make.
+        ValueError: no `image_size` while the network takes any, or one that the autoencoder can't make.
     """
 
     def __init__(
@@ -60,9 +61,9 @@ class Pipeline:
         self.model = model
         downsampling = model.autoencoder.downsampling
         if image_size is None:
-            height, width = model.unet.latent_shape[:2]
+            height, width = latent_size(model.network)
             if height is None or width is None:
-                raise ValueError("`image_size` must be given for a U-Net of any size. Received: image_size=None")
+                raise ValueError("`image_size` must be given for a network of any size. Received: image_size=None")
             image_size = (height * downsampling, width * downsampling)
         if any(side < 1 or side % downsampling for side in image_size):
             raise ValueError(f"`image_size` must be divisible by {downsampling}. Received: {image_size=}")
@@ -163,25 +164,24 @@ class Pipeline:
         return (settings["num_steps"] - np.floor(settings["first_step"])).astype(int).tolist()
 
     def encode_text(self, token_ids):
-        """int32 (batch, tokens) -> context float32 (batch, tokens, dim), context_mask bool (batch, tokens)."""
-        return self.model.text_encoder(token_ids), self.model.text_encoder.mask(token_ids)
+        """Token ids, int32 (batch, tokens), -> the conditioning, see `LatentDiffusion.condition`."""
+        return self.model.condition(token_ids)
 
     def denoiser(
         self,
-        context,
-        context_mask,
+        conditioning,
         guidance_scale=None,
         guidance_rescale=None,
         guidance_interval=None,
         shares=None,
     ):
-        """A denoiser for text features; with `guidance_scale`, those of the negative prompts follow in the batch.
+        """A denoiser for a conditioning; with `guidance_scale`, that of the negative prompts follows in the batch.
 
         `guidance_rescale` and `guidance_interval` are by default those of the pipeline. `shares` are those of prompts
         that are mixtures, see `prompt_weights.encode`.
         """
         model = self.model
-        denoiser = Denoiser(model.unet, model.noise_schedule, model.prediction_type, context, context_mask)
+        denoiser = Denoiser(model.network, model.noise_schedule, model.prediction_type, conditioning)
         denoiser = denoiser if shares is None else Mixture(denoiser, shares)
         if guidance_scale is None:
             return denoiser
@@ -218,10 +218,10 @@ class Pipeline:
         """Latents of one batch."""
         guided = bool(np.any(batch["guidance_scale"] != 1.0))
         texts = batch["prompts"] + batch["negative_prompts"] if guided else batch["prompts"]
-        context, context_mask, shares = prompt_weights.encode(texts, self.model.text_encoder, self._encode_text)
+        conditioning, shares = prompt_weights.encode(texts, self.model.text_encoder, self._encode_text)
         numbers = {"guidance_scale": "float32", "num_steps": "int32", "seeds": "int32", "first_step": "float32"}
         inputs = {name: batch[name].astype(dtype) for name, dtype in numbers.items()}
-        inputs |= {"context": context, "context_mask": context_mask}
+        inputs["conditioning"] = conditioning
         if shares is not None:
             inputs["shares"] = shares
         sampler, start, whole_loop, one_step = self._compiled(sampler, guidance if guided else None)
@@ -259,7 +259,7 @@ class Pipeline:
 
         def parts(inputs):
             guided = {} if guidance is None else dict(zip(GUIDANCE, (inputs["guidance_scale"], *guidance), strict=True))
-            denoiser = self.denoiser(inputs["context"], inputs["context_mask"], **guided, shares=inputs.get("shares"))
+            denoiser = self.denoiser(inputs["conditioning"], **guided, shares=inputs.get("shares"))
             if "repaint" in inputs:
                 denoiser = KnownRegion(denoiser, schedule, inputs["known_latents"], inputs["repaint"])
             return denoiser, {name: inputs[name] for name in ("num_steps", "seeds", "first_step")}
