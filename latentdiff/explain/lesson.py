@@ -69,7 +69,7 @@ class Lesson:
         return self.pipeline.generate(list(prompts), seed=[int(seed) for seed in seeds], **settings)
 
     def encode_prompts(self, prompts):
-        """context, context_mask and shares of prompts, as `Pipeline.denoiser` takes them."""
+        """The conditioning and the shares of prompts, as `Pipeline.denoiser` takes them."""
         parsed = [parse(prompt) for prompt in prompts]
         return prompt_weights.encode(parsed, self.pipeline.model.text_encoder, self._encode_text)
 

@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from latentdiff.models.networks import latent_size
 from latentdiff.models.pixels import to_uint8
 
 
@@ -66,9 +67,9 @@ def check_image_size(model, image_size):
     """(height, width) of the images of a model; by default those that its network was built for."""
     downsampling = model.autoencoder.downsampling
     if image_size is None:
-        height, width = model.unet.latent_shape[:2]
+        height, width = latent_size(model.network)
         if height is None or width is None:
-            raise ValueError("`image_size` must be given for a U-Net of any size. Received: image_size=None")
+            raise ValueError("`image_size` must be given for a network of any size. Received: image_size=None")
         image_size = (height * downsampling, width * downsampling)
     if any(side < 1 or side % downsampling for side in image_size):
         raise ValueError(f"`image_size` must be divisible by {downsampling}. Received: {image_size=}")

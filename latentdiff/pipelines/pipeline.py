@@ -215,25 +215,24 @@ class Pipeline:
         return with_kept_pixels(made, arrays["images"], arrays["masks"], keep) if keep.any() else made
 
     def encode_text(self, token_ids):
-        """int32 (batch, tokens) -> context float32 (batch, tokens, dim), context_mask bool (batch, tokens)."""
-        return self.model.text_encoder(token_ids), self.model.text_encoder.mask(token_ids)
+        """Token ids, int32 (batch, tokens), -> the conditioning, see `LatentDiffusion.condition`."""
+        return self.model.condition(token_ids)
 
     def denoiser(
         self,
-        context,
-        context_mask,
+        conditioning,
         guidance_scale=None,
         guidance_rescale=None,
         guidance_interval=None,
         shares=None,
     ):
-        """A denoiser for text features; with `guidance_scale`, those of the negative prompts follow in the batch.
+        """A denoiser for a conditioning; with `guidance_scale`, that of the negative prompts follows in the batch.
 
         `guidance_rescale` and `guidance_interval` are by default those of the pipeline. `shares` are those of prompts
         that are mixtures, see `prompt_weights.encode`.
         """
         model = self.model
-        denoiser = Denoiser(model.unet, model.noise_schedule, model.prediction_type, context, context_mask)
+        denoiser = Denoiser(model.network, model.noise_schedule, model.prediction_type, conditioning)
         denoiser = denoiser if shares is None else Mixture(denoiser, shares)
         if guidance_scale is None:
             return denoiser
@@ -245,10 +244,10 @@ class Pipeline:
         """Latents of one batch."""
         guided = any(scale != 1.0 for scale in request["guidance_scale"])
         texts = request.parsed["prompts"] + (request.parsed["negative_prompts"] if guided else ())
-        context, context_mask, shares = prompt_weights.encode(texts, self.model.text_encoder, self._encode_text)
+        conditioning, shares = prompt_weights.encode(texts, self.model.text_encoder, self._encode_text)
         inputs = {name: np.array(request[name], SETTINGS[name].dtype) for name in ("guidance_scale", "num_steps")}
         inputs |= {"seeds": np.array(request["seed"], "int32"), "first_step": _first_steps(request)}
-        inputs |= {"context": context, "context_mask": context_mask}
+        inputs["conditioning"] = conditioning
         if shares is not None:
             inputs["shares"] = shares
         limits = (request["guidance_rescale"], request["guidance_interval"]) if guided else None
@@ -279,7 +278,7 @@ class Pipeline:
 
         def parts(inputs):
             guided = () if guidance is None else (inputs["guidance_scale"], *guidance)
-            denoiser = self.denoiser(inputs["context"], inputs["context_mask"], *guided, shares=inputs.get("shares"))
+            denoiser = self.denoiser(inputs["conditioning"], *guided, shares=inputs.get("shares"))
             if "repaint" in inputs:
                 denoiser = KnownRegion(denoiser, schedule, inputs["known_latents"], inputs["repaint"])
             return denoiser, {name: inputs[name] for name in ("num_steps", "seeds", "first_step")}

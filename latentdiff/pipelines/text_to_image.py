@@ -47,15 +47,15 @@ class TextToImage(Pipeline):
         return noises[0] if isinstance(prompts, str) else noises
 
     def _inversion(self, sampler, num_iterations):
-        """A compiled function from latents and their context to noise, kept for the next call."""
+        """A compiled function from latents and their conditioning to noise, kept for the next call."""
         if not isinstance(sampler, samplers.DDIM) or sampler.eta:
             raise ValueError(
                 f"`sampler` must be one without memory and fresh noise: ddim or euler. Received: {sampler}"
             )
         key = (sampler, num_iterations)
 
-        def invert(latents, num_steps, context, context_mask, shares):
-            denoiser = self.denoiser(context, context_mask, shares=shares)
+        def invert(latents, num_steps, conditioning, shares):
+            denoiser = self.denoiser(conditioning, shares=shares)
             return sampler.invert(denoiser, self.model.noise_schedule, latents, num_steps, num_iterations)
 
         if key not in self._loops:

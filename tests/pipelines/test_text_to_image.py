@@ -167,8 +167,8 @@ def test_guidance_options_of_the_pipeline():
     np.testing.assert_array_equal(picture, plain.generate("a cat", seed=1, **options))
     off = {"guidance_rescale": 0.0, "guidance_interval": (0.0, float("inf"))}
     np.testing.assert_array_equal(pipeline.generate("a cat", seed=1, **off), plain.generate("a cat", seed=1))
-    context, context_mask = plain.model.text_encoder.encode(["a cat", ""])
-    denoiser = pipeline.denoiser(context, context_mask, np.array([2.0], "float32"))
+    conditioning = pipeline.encode_text(plain.model.text_encoder.tokenize(["a cat", ""]))
+    denoiser = pipeline.denoiser(conditioning, np.array([2.0], "float32"))
     assert (denoiser.rescale, denoiser.interval) == (0.7, (0.5, 2.0))
     with pytest.raises(ValueError, match="`guidance_rescale` must be a number from 0 to 1"):
         TextToImage(plain.model, guidance_rescale=-0.1)

@@ -4,6 +4,7 @@ import inspect
 
 import numpy as np
 
+from latentdiff.diffusion import conditioning as trees
 from latentdiff.diffusion import noise
 from latentdiff.export.saved_model import request_bounds as bounds
 from latentdiff.export.saved_model.text_inputs import Prompts, TokenIds
@@ -77,7 +78,7 @@ class Signatures:
         seeds, guidance_scale = settings["seeds"], settings["guidance_scale"]
         token_ids = self.texts.token_ids(texts, name, warnings)
         negative_ids = self.texts.token_ids(negative_texts, negative_name, warnings)
-        context, context_mask = self.text_to_image.encode_text(tf.concat([token_ids, negative_ids], axis=0))
+        conditioning = self.text_to_image.encode_text(tf.concat([token_ids, negative_ids], axis=0))
         noisy_latents = noise.normal(seeds, self.text_to_image.latent_shape)
 
         def sample(*denoiser_inputs):
@@ -86,8 +87,8 @@ class Signatures:
 
         latents = tf.cond(
             tf.reduce_any(guidance_scale != 1.0),
-            lambda: sample(context, context_mask, guidance_scale),
-            lambda: sample(context[:batch], context_mask[:batch]),  # half the work, where nobody wants guidance
+            lambda: sample(conditioning, guidance_scale),
+            lambda: sample(trees.rows(conditioning, None, batch)),  # half the work, where nobody wants guidance
         )
         return {**self._decoded(latents), "seeds": seeds, "warnings": warnings.texts}
 
@@ -95,14 +96,14 @@ class Signatures:
         (texts,) = bounds.counted(texts)
         warnings = bounds.Warnings(texts)
         token_ids = self.texts.token_ids(texts, self.texts.name, warnings)
-        context, context_mask = self.text_to_image.encode_text(token_ids)
-        return {"context": context, "context_mask": context_mask, "warnings": warnings.texts}
+        return {**self.text_to_image.encode_text(token_ids), "warnings": warnings.texts}
 
-    def _denoise(self, noisy_latents, timesteps, context, context_mask):
-        inputs = bounds.counted(noisy_latents, timesteps, context, context_mask)
-        noisy_latents, timesteps, context, context_mask = inputs
+    def _denoise(self, *inputs):
+        """Noisy latents, timesteps and the members of the conditioning, in the order of their specs."""
+        noisy_latents, timesteps, *members = bounds.counted(*inputs)
+        conditioning = dict(zip(self.model.conditioning_spec(), members, strict=True))
         timesteps = bounds.bound_timesteps(timesteps, self.model.noise_schedule)
-        pred_latents, pred_noise = self.text_to_image.denoiser(context, context_mask)(noisy_latents, timesteps)
+        pred_latents, pred_noise = self.text_to_image.denoiser(conditioning)(noisy_latents, timesteps)
         return {"pred_latents": pred_latents, "pred_noise": pred_noise}
 
     def _encode_image(self, images):
@@ -133,13 +134,11 @@ class Signatures:
         return specs, defaults
 
     def _denoiser_inputs(self):
-        text_encoder = self.model.text_encoder
-        tokens, dim = text_encoder.sequence_length, text_encoder.context_dim
+        conditioning = self.model.conditioning_spec()
         return [
             _spec("noisy_latents", "float32", self.text_to_image.latent_shape),
             _spec("timesteps", "float32"),
-            _spec("context", "float32", (tokens, dim)),
-            _spec("context_mask", "bool", (tokens,)),
+            *(_spec(name, spec.dtype, spec.shape[1:]) for name, spec in conditioning.items()),
         ]
 
     def _with_weights(self, function):
