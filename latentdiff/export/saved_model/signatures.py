@@ -9,7 +9,7 @@ from latentdiff.diffusion import noise
 from latentdiff.export.saved_model import request_bounds as bounds
 from latentdiff.export.saved_model.text_inputs import Prompts, TokenIds
 from latentdiff.models import pixels
-from latentdiff.settings.table import UNSET
+from latentdiff.settings.table import GUIDANCE, UNSET
 
 SIGNATURES = ("serving_default", "png", "encode_text", "denoise", "encode_image", "decode")
 
@@ -74,20 +74,20 @@ class Signatures:
             for row, values in zip(bounds.NUMBERS, numbers, strict=True)
         }
         most = {"num_steps": self.max_steps}
-        settings = bounds.bound_settings(numbers, self.text_to_image.defaults, most, warnings)
-        seeds, guidance_scale = settings["seeds"], settings["guidance_scale"]
+        settings = bounds.bound_settings(numbers, self.text_to_image.request_defaults, most, warnings)
+        seeds, guidance = settings["seeds"], {row.name: settings.get(row.wire) for row in GUIDANCE}
         token_ids = self.texts.token_ids(texts, name, warnings)
         negative_ids = self.texts.token_ids(negative_texts, negative_name, warnings)
         conditioning = self.text_to_image.encode_text(tf.concat([token_ids, negative_ids], axis=0))
         noisy_latents = noise.normal(seeds, self.text_to_image.latent_shape)
 
-        def sample(*denoiser_inputs):
-            denoiser = self.text_to_image.denoiser(*denoiser_inputs)
+        def sample(conditioning, **guidance):
+            denoiser = self.text_to_image.denoiser(conditioning, **guidance)
             return self.sampler.sample(denoiser, self.model.noise_schedule, noisy_latents, settings["num_steps"], seeds)
 
         latents = tf.cond(
-            tf.reduce_any(guidance_scale != 1.0),
-            lambda: sample(conditioning, guidance_scale),
+            tf.reduce_any(guidance["guidance_scale"] != 1.0),
+            lambda: sample(conditioning, **guidance),
             lambda: sample(trees.rows(conditioning, None, batch)),  # half the work, where nobody wants guidance
         )
         return {**self._decoded(latents), "seeds": seeds, "warnings": warnings.texts}
