@@ -9,10 +9,10 @@ from keras import ops
 from latentdiff.diffusion import noise as seeded
 from latentdiff.diffusion import samplers
 from latentdiff.diffusion.denoiser import Denoiser, KnownRegion, Mixture
-from latentdiff.diffusion.guidance import ClassifierFreeGuidance, check_guidance
+from latentdiff.diffusion.guidance import Autoguidance, ClassifierFreeGuidance, check_guidance
 from latentdiff.models import pixels
 from latentdiff.models.compilation import compile_function
-from latentdiff.models.networks import latent_size
+from latentdiff.models.networks import latent_size, taken_by
 from latentdiff.pipelines import prompt_weights
 from latentdiff.presets.preset import load_preset, save_preset
 from latentdiff.settings.picture_settings import (
@@ -43,6 +43,8 @@ class Pipeline:
         image_size: (height, width) of the pictures; default: what the network was built for.
         sampler: name or `Sampler`, the default of `generate`.
         num_steps, guidance_scale, guidance_rescale, guidance_interval: defaults of `generate`.
+        guide: optional, a worse network for the same latents and conditioning: guidance is then `Autoguidance` by it,
+            in place of `ClassifierFreeGuidance`, and there are no negative prompts.
 
     Raises:
         ValueError: no `image_size` while the network takes any, or one that the autoencoder can't make.
@@ -57,8 +59,10 @@ class Pipeline:
         guidance_scale=4.0,
         guidance_rescale=0.0,
         guidance_interval=None,
+        guide=None,
     ):
         self.model = model
+        self.guide = guide
         downsampling = model.autoencoder.downsampling
         if image_size is None:
             height, width = latent_size(model.network)
@@ -88,16 +92,22 @@ class Pipeline:
     @classmethod
     def from_pipeline(cls, pipeline, **kwargs):
         """A pipeline of this kind around the model of another, with its settings; keyword arguments replace them."""
-        made = cls(pipeline.model, **{**pipeline.defaults, **kwargs})
+        made = cls(pipeline.model, **{**pipeline.defaults, "guide": pipeline.guide, **kwargs})
         for name in COMPILED:
             setattr(made, name, getattr(pipeline, name))
-        if made.image_size == pipeline.image_size:
+        if made.image_size == pipeline.image_size and made.guide is pipeline.guide:
             made._loops = pipeline._loops
         return made
 
     def save_to_preset(self, folder, float16=False, max_shard_bytes=None):
         """Writes model, tokenizer and settings into a folder, see `presets.preset.save_preset`."""
+        self.check_no_guide()
         save_preset(folder, self.model, self.defaults, float16=float16, max_shard_bytes=max_shard_bytes)
+
+    def check_no_guide(self):
+        """Raises ValueError for a pipeline with a `guide`, which neither presets nor exports hold."""
+        if self.guide is not None:
+            raise ValueError("`guide` is in no preset and no export. Received: a pipeline with a guide")
 
     @property
     def defaults(self):
@@ -138,6 +148,8 @@ class Pipeline:
             "guidance_scale": each(guidance_scale, count, "guidance_scale", float),
             **self._arrays(count, **arrays),
         }
+        if self.guide is not None and any(settings["negative_prompts"]):
+            raise ValueError(f"`negative_prompts` needs a pipeline without `guide`. Received: {negative_prompts=}")
         for name in ("prompts", "negative_prompts"):
             for prompt in settings[name]:
                 parse(str(prompt), name)
@@ -175,17 +187,25 @@ class Pipeline:
         guidance_interval=None,
         shares=None,
     ):
-        """A denoiser for a conditioning; with `guidance_scale`, that of the negative prompts follows in the batch.
+        """A denoiser for a conditioning; with `guidance_scale`, that of the negative prompts follows, unless by a `guide`.
 
         `guidance_rescale` and `guidance_interval` are by default those of the pipeline. `shares` are those of prompts
         that are mixtures, see `prompt_weights.encode`.
         """
         model = self.model
-        denoiser = Denoiser(model.network, model.noise_schedule, model.prediction_type, conditioning)
-        denoiser = denoiser if shares is None else Mixture(denoiser, shares)
+
+        def plain(network):
+            members = {name: conditioning[name] for name in taken_by(network, conditioning)}
+            denoiser = Denoiser(network, model.noise_schedule, model.prediction_type, members)
+            return denoiser if shares is None else Mixture(denoiser, shares)
+
+        denoiser = plain(model.network)
         if guidance_scale is None:
             return denoiser
-        return ClassifierFreeGuidance(denoiser, guidance_scale, *self._guidance(guidance_rescale, guidance_interval))
+        options = self._guidance(guidance_rescale, guidance_interval)
+        if self.guide is not None:
+            return Autoguidance(denoiser, plain(self.guide), guidance_scale, *options)
+        return ClassifierFreeGuidance(denoiser, guidance_scale, *options)
 
     def _guidance(self, rescale, interval):
         """The checked (rescale, interval) of guidance, with the defaults of the pipeline."""
@@ -217,7 +237,7 @@ class Pipeline:
     def _sample(self, batch, sampler, guidance, callback):
         """Latents of one batch."""
         guided = bool(np.any(batch["guidance_scale"] != 1.0))
-        texts = batch["prompts"] + batch["negative_prompts"] if guided else batch["prompts"]
+        texts = batch["prompts"] + (batch["negative_prompts"] if guided and self.guide is None else [])
         conditioning, shares = prompt_weights.encode(texts, self.model.text_encoder, self._encode_text)
         numbers = {"guidance_scale": "float32", "num_steps": "int32", "seeds": "int32", "first_step": "float32"}
         inputs = {name: batch[name].astype(dtype) for name, dtype in numbers.items()}
