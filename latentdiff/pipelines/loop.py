@@ -2,9 +2,11 @@
 
 import functools
 
-from latentdiff.diffusion.denoiser import KnownRegion
+from latentdiff.diffusion.denoiser import Denoiser, KnownRegion, Mixture
+from latentdiff.diffusion.guidance import Autoguidance, ClassifierFreeGuidance
 from latentdiff.diffusion.watching import observe, watch
 from latentdiff.models.compilation import compile_function
+from latentdiff.models.networks import taken_by
 
 
 class Loop:
@@ -61,3 +63,30 @@ class Loop:
         if "repaint" in inputs:
             denoiser = KnownRegion(denoiser, self.noise_schedule, inputs["known_latents"], inputs["repaint"])
         return denoiser, {name: inputs[name] for name in ("num_steps", "seeds", "first_step")}
+
+
+def make_denoiser(model, conditioning, guidance=None, shares=None, guide=None):
+    """The denoiser of a model for a conditioning.
+
+    Args:
+        model: the `LatentDiffusion` model.
+        conditioning: that of the prompts; where negative prompts guide, theirs follows in the batch.
+        guidance: None, or (scale, rescale, interval): a scale (batch,), the others one for all or one for each image,
+            an interval of each image as (batch, 2).
+        shares: those of prompts that are mixtures, see `prompt_weights.encode`.
+        guide: optional, a worse network that guides in place of the negative prompts.
+    """
+
+    def of(network):
+        members = {name: conditioning[name] for name in taken_by(network, conditioning)}
+        denoiser = Denoiser(network, model.noise_schedule, model.prediction_type, members)
+        return denoiser if shares is None else Mixture(denoiser, shares)
+
+    if guidance is None:
+        return of(model.network)
+    scale, rescale, interval = guidance
+    if len(getattr(interval, "shape", ())) == 2:
+        interval = (interval[:, 0], interval[:, 1])
+    if guide is not None:
+        return Autoguidance(of(model.network), of(guide), scale, rescale, interval)
+    return ClassifierFreeGuidance(of(model.network), scale, rescale, interval)

@@ -5,8 +5,6 @@ from keras import ops
 
 from latentdiff.diffusion import noise as seeded
 from latentdiff.diffusion import samplers
-from latentdiff.diffusion.denoiser import Denoiser, Mixture
-from latentdiff.diffusion.guidance import ClassifierFreeGuidance
 from latentdiff.models import pixels
 from latentdiff.models.compilation import compile_function
 from latentdiff.pipelines import prompt_weights
@@ -18,7 +16,7 @@ from latentdiff.pipelines.arrays import (
     masks_on_latents,
     with_kept_pixels,
 )
-from latentdiff.pipelines.loop import Loop
+from latentdiff.pipelines.loop import Loop, make_denoiser
 from latentdiff.presets.preset import load_preset, save_preset
 from latentdiff.settings.request import Request, check_count
 from latentdiff.settings.table import EVERYWHERE, GUIDANCE, NUM_STEPS, SEED, SETTINGS
@@ -37,6 +35,8 @@ class Pipeline:
         image_size: (height, width) of the images; default: what the network was built for.
         sampler: name or `Sampler`, the default of `generate`.
         num_steps, guidance_scale, guidance_rescale, guidance_interval: defaults of `generate`.
+        guide: optional, a worse network for the same latents and conditioning: guidance is then `Autoguidance` by it,
+            in place of `ClassifierFreeGuidance`, and there are no negative prompts.
 
     Raises:
         ValueError: no `image_size` while the network takes any, or one that the autoencoder can't make; a default out
@@ -55,8 +55,10 @@ class Pipeline:
         guidance_scale=4.0,
         guidance_rescale=0.0,
         guidance_interval=None,
+        guide=None,
     ):
         self.model = model
+        self.guide = guide
         self.image_size = check_image_size(model, image_size)
         self.sampler = sampler
         self.num_steps = num_steps
@@ -78,16 +80,22 @@ class Pipeline:
     @classmethod
     def from_pipeline(cls, pipeline, **kwargs):
         """A pipeline of this kind around the model of another, with its settings; keyword arguments replace them."""
-        made = cls(pipeline.model, **{**pipeline.defaults, **kwargs})
+        made = cls(pipeline.model, **{**pipeline.defaults, "guide": pipeline.guide, **kwargs})
         for name in COMPILED:
             setattr(made, name, getattr(pipeline, name))
-        if made.image_size == pipeline.image_size:
+        if made.image_size == pipeline.image_size and made.guide is pipeline.guide:
             made._loops = pipeline._loops
         return made
 
     def save_to_preset(self, folder, float16=False, max_shard_bytes=None):
         """Writes model, tokenizer and settings into a folder, see `presets.preset.save_preset`."""
+        self.check_no_guide()
         save_preset(folder, self.model, self.defaults, float16=float16, max_shard_bytes=max_shard_bytes)
+
+    def check_no_guide(self):
+        """Raises ValueError for a pipeline with a `guide`, which neither presets nor exports hold."""
+        if self.guide is not None:
+            raise ValueError("`guide` is in no preset and no export. Received: a pipeline with a guide")
 
     @property
     def defaults(self):
@@ -178,6 +186,8 @@ class Pipeline:
         if most > total:
             raise ValueError(f"`num_steps` must be a whole number from 1 to {total}. Received: num_steps={most}")
         samplers.get(request["sampler"])
+        if self.guide is not None and any(request["negative_prompts"]):
+            raise ValueError("`negative_prompts` needs a pipeline without `guide`. Received: a pipeline with a guide")
         return request
 
     def arrays(self, count, num_images=1, **given):
@@ -222,34 +232,22 @@ class Pipeline:
         """Token ids, int32 (batch, tokens), -> the conditioning, see `LatentDiffusion.condition`."""
         return self.model.condition(token_ids)
 
-    def denoiser(
-        self,
-        conditioning,
-        guidance_scale=None,
-        guidance_rescale=None,
-        guidance_interval=None,
-        shares=None,
-    ):
-        """A denoiser for a conditioning; with `guidance_scale`, that of the negative prompts follows in the batch.
+    def denoiser(self, conditioning, guidance_scale=None, guidance_rescale=None, guidance_interval=None, shares=None):
+        """A denoiser for a conditioning; with `guidance_scale`, that of the negative prompts follows, unless by a `guide`.
 
         `guidance_rescale` and `guidance_interval` are by default those of the pipeline. `shares` are those of prompts
         that are mixtures, see `prompt_weights.encode`.
         """
-        model = self.model
-        denoiser = Denoiser(model.network, model.noise_schedule, model.prediction_type, conditioning)
-        denoiser = denoiser if shares is None else Mixture(denoiser, shares)
-        if guidance_scale is None:
-            return denoiser
         rescale = self.guidance_rescale if guidance_rescale is None else guidance_rescale
         interval = self.guidance_interval if guidance_interval is None else guidance_interval
-        if interval is not None and len(interval.shape if hasattr(interval, "shape") else ()) == 2:
-            interval = (interval[:, 0], interval[:, 1])  # (batch, 2), one for each image
-        return ClassifierFreeGuidance(denoiser, guidance_scale, rescale, interval)
+        guidance = None if guidance_scale is None else (guidance_scale, rescale, interval)
+        return make_denoiser(self.model, conditioning, guidance, shares, self.guide)
 
     def _sample(self, request, arrays, watcher):
         """Latents of one batch."""
         guided = any(scale != 1.0 for scale in request["guidance_scale"])
-        texts = request.parsed["prompts"] + (request.parsed["negative_prompts"] if guided else ())
+        texts = request.parsed["prompts"]
+        texts += request.parsed["negative_prompts"] if guided and self.guide is None else ()
         conditioning, shares = prompt_weights.encode(texts, self.model.text_encoder, self._encode_text)
         inputs = {"conditioning": conditioning, "first_step": _first_steps(request)}
         inputs |= {row.wire: _rows(request, row) for row in (SEED, NUM_STEPS, *GUIDANCE)}
