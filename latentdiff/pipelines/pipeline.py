@@ -233,7 +233,7 @@ class Pipeline:
         return self.model.condition(token_ids)
 
     def denoiser(self, conditioning, guidance_scale=None, guidance_rescale=None, guidance_interval=None, shares=None):
-        """A denoiser for a conditioning; with `guidance_scale`, that of the negative prompts follows, unless by a `guide`.
+        """A denoiser for a conditioning; with `guidance_scale`, negative prompts follow unless a `guide` is there.
 
         `guidance_rescale` and `guidance_interval` are by default those of the pipeline. `shares` are those of prompts
         that are mixtures, see `prompt_weights.encode`.
