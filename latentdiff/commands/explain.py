@@ -15,15 +15,15 @@ EPILOG = """\
 figures:
 {figures}
 
-Each is a PNG file (trajectory: a GIF file too) with a JSON file of the numbers behind it. Together they cost as
-much as some 500 images of 12 steps; most of it is for steps and guidance, which --count makes cheaper. baselines
-costs nothing: it is drawn from a record that ships, whatever the preset.
+Each is a PNG file (trajectory: a GIF file too) with a JSON file of its numbers. Together they cost as much as about
+500 images of 12 steps, mostly for steps and guidance; a smaller --count is cheaper. baselines costs nothing: it is
+drawn from a record that ships, the same for every preset.
 
---data is a folder of pictures, with a caption in a .txt file beside each or all in a metadata.jsonl; or picture files;
+--data is a folder of images, with a caption in a .txt file beside each or all in a metadata.jsonl; or image files;
 or parquet shards with the columns image and caption, and label and split if they are there. Rows whose split is "train"
-count as seen by the model, all others as held out. Without --data the model's own pictures stand in for real ones.
---metrics is a .keras or .npz file of a network that gives features of pictures (see metrics.load_feature_model), or a
-folder with {weights}. KID, truth and nearest pictures need both.
+count as seen by the model, all others as held out. Without --data generated images stand in for real ones.
+--metrics is a .keras or .npz file of a network that gives features of images (see evaluation.load_feature_model), or a
+folder with {weights}. KID, truth and nearest images need both.
 
 example:
   latentdiff explain --output figures --only forward --only trajectory
@@ -34,7 +34,7 @@ def add_parser(commands, default_preset, preset_help):
     """Adds `explain` to the subcommands of `latentdiff`."""
     command = commands.add_parser(
         "explain",
-        help="make figures that show how it works",
+        help="make figures that show how diffusion works",
         description="Makes figures that show how diffusion works, and prints the names of the files written.",
         epilog=EPILOG.format(
             figures="\n".join(f"  {name:<12}{text}" for name, text in FIGURES.items()), weights=FEATURES
@@ -44,12 +44,12 @@ def add_parser(commands, default_preset, preset_help):
     add("--output", type=Path, required=True, metavar="FOLDER", help="files of earlier figures are replaced")
     add("--only", action="append", choices=list(FIGURES), metavar="FIGURE", help="may be given several times")
     add("--preset", default=default_preset, metavar="NAME_OR_FOLDER", help=preset_help)
-    add("--data", nargs="+", type=Path, metavar="PATH", help="real pictures, see below")
+    add("--data", nargs="+", type=Path, metavar="PATH", help="real images, see below")
     add("--metrics", type=Path, metavar="FILE_OR_FOLDER", help="a network that gives features, see below")
-    add("--prompts", nargs="+", metavar="PROMPT", help="what to draw (default: what the shipped preset knows)")
-    add("--seed", type=Number(int, 0, MAX_SEED), default=7, metavar="S", help="of all static (default: 7)")
-    add("--count", type=Number(int, 4), default=16, metavar="N", help="pictures a point of a curve (default: 16)")
-    add("--cache", type=Path, metavar="FOLDER", help="keeps the features of real pictures between runs")
+    add("--prompts", nargs="+", metavar="PROMPT", help="default: subjects of the shipped preset")
+    add("--seed", type=Number(int, 0, MAX_SEED), default=7, metavar="S", help="seed of all noise (default: 7)")
+    add("--count", type=Number(int, 4), default=16, metavar="N", help="images per point of a curve (default: 16)")
+    add("--cache", type=Path, metavar="FOLDER", help="keeps the features of real images between runs")
     command.set_defaults(run=run)
 
 

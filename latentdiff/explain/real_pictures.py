@@ -1,4 +1,4 @@
-"""Real pictures with captions, to explain with: from files, folders or parquet shards."""
+"""Real images with captions, to explain with: from files, folders or parquet shards."""
 
 import dataclasses
 import io
@@ -15,7 +15,7 @@ SUFFIXES = {".jpeg", ".jpg", ".png", ".webp"}
 
 @dataclasses.dataclass(frozen=True)
 class RealPictures:
-    """Captioned pictures.
+    """Captioned images.
 
     Attributes:
         images: uint8 array (n, height, width, 3).
@@ -31,24 +31,24 @@ class RealPictures:
 
     @property
     def kind(self):
-        """What the pictures of `held_out` may be called: without a split the model may have seen them."""
+        """What the images of `held_out` may be called: without a split the model may have seen them."""
         return "held-out" if 0 < self.training.sum() < len(self.training) else "real"
 
     def held_out(self, count, seed=0):
-        """Rows of `count` pictures that no training saw (of all, where there are none such), in random order."""
+        """Rows of `count` images that no training saw (of all, where there are none such), in random order."""
         rows = np.flatnonzero(~self.training)
         rows = rows if len(rows) else np.arange(len(self.captions))
         return np.random.default_rng(seed).permutation(rows)[:count]
 
 
 def load_real_pictures(paths, image_size):
-    """Reads pictures and what they show.
+    """Reads images and what they show.
 
     Args:
-        paths: list of paths: picture files, parquet shards with the columns `image` and `caption` (optional: `label`
-            and `split`), or folders of one kind of these. The caption of a picture file stands in the `metadata.jsonl`
+        paths: list of paths: image files, parquet shards with the columns `image` and `caption` (optional: `label`
+            and `split`), or folders of one kind of these. The caption of a image file stands in the `metadata.jsonl`
             of the folder, else in the `.txt` file beside it, else it is its name.
-        image_size: (height, width); pictures are cropped to these proportions and resized.
+        image_size: (height, width); images are cropped to these proportions and resized.
 
     Raises:
         ValueError: nothing there, or something that can't be read; names it.
@@ -59,7 +59,7 @@ def load_real_pictures(paths, image_size):
 
 
 def _read(path):
-    """(bytes, caption, label, whether trained on) of each picture in a file or folder."""
+    """(bytes, caption, label, whether trained on) of each image in a file or folder."""
     if path.is_file():
         return _read_parquet(path) if path.suffix.lower() == ".parquet" else [_read_picture(path)]
     if (path / "metadata.jsonl").is_file():

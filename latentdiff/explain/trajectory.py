@@ -1,4 +1,4 @@
-"""Trajectory: what is there and what the network guesses, from static to picture."""
+"""Trajectory: noisy latents and predictions, from noise to image."""
 
 import numpy as np
 from keras import ops
@@ -24,7 +24,7 @@ class Recorder:
 
 
 def watch(lesson, prompt, num_steps):
-    """Draws one picture and keeps what is on the way.
+    """Draws one image and keeps what is on the way.
 
     Returns:
         states: float32 (num_steps + 1, h, w, channels), the latents before each step and at the end.
@@ -52,14 +52,14 @@ def watch(lesson, prompt, num_steps):
 
 
 def draw(lesson):
-    """A strip of the way, and an animation of all steps."""
+    """A strip of some steps, and an animation of all."""
     prompt = lesson.prompts[0]
     num_steps = lesson.pipeline.num_steps
     states, guesses = watch(lesson, prompt, num_steps)
     states, guesses = lesson.decode(states), lesson.decode(guesses)
     guesses = np.concatenate([guesses, states[-1:]])
     shown = np.linspace(0, num_steps, SHOWN).round().astype(int)
-    figure = style.new_figure(3.2, f"From static to “{prompt}” in {num_steps} steps")
+    figure = style.new_figure(3.2, f"From noise to “{prompt}” in {num_steps} steps")
     columns = [f"step {step}" for step in shown]
     tiles = np.stack([states[shown], guesses[shown]])
     style.show_tiles(figure.add_subplot(), tiles, columns, ["what is there", "what it\nguesses"])
