@@ -7,6 +7,7 @@ from latentdiff.commands import UsageError
 from latentdiff.commands.output import check_writable
 from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import SETTINGS, Number
+from latentdiff.commands.train import check_source
 from latentdiff.explain import FIGURES, draw
 
 FEATURES = "efficientnet_lite0_f16.npz"
@@ -18,11 +19,12 @@ Each is a PNG file (trajectory: a GIF file too) with a JSON file of the numbers 
 much as some 500 images of 12 steps; most of it is for steps and guidance, which --count makes cheaper. baselines
 costs nothing: it is drawn from a record that ships, whatever the preset.
 
---data is a folder of pictures, with a caption in a .txt file beside each or all in a metadata.jsonl; or picture files;
-or parquet shards with the columns image and caption, and label and split if they are there. Rows whose split is "train"
-count as seen by the model, all others as held out. Without --data the model's own pictures stand in for real ones.
---metrics is a .keras or .npz file of a network that gives features of pictures (see metrics.load_feature_model), or a
-folder with {weights}. KID, truth and nearest pictures need both.
+--data takes what `latentdiff train --data` takes, once or several times: a folder of images, with a caption in a .txt
+file beside each or all in a metadata.jsonl; such an image; parquet shards; or tfds:NAME. Columns label and split are
+used if they are there. Rows whose split is "train" count as seen by the model, all others as held out. Without --data
+the model's own images stand in for real ones.
+--metrics is a .keras or .npz file of a network that gives features of images (see evaluation.load_feature_model), or a
+folder with {weights}. KID, truth and nearest images need both.
 
 example:
   latentdiff explain --output figures --only forward --only trajectory
@@ -43,7 +45,8 @@ def add_parser(commands, default_preset, preset_help):
     add("--output", type=Path, required=True, metavar="FOLDER", help="files of earlier figures are replaced")
     add("--only", action="append", choices=list(FIGURES), metavar="FIGURE", help="may be given several times")
     add("--preset", default=default_preset, metavar="NAME_OR_FOLDER", help=preset_help)
-    add("--data", nargs="+", type=Path, metavar="PATH", help="real pictures, see below")
+    add("--data", nargs="+", metavar="SOURCE", help="real images with captions, see below")
+    add("--skip-corrupt", action="store_true", help="leave out images of --data that can't be decoded")
     add("--metrics", type=Path, metavar="FILE_OR_FOLDER", help="a network that gives features, see below")
     add("--prompts", nargs="+", metavar="PROMPT", help="what to draw (default: what the shipped preset knows)")
     add("--seed", type=SETTINGS["seed"], default=7, metavar="S", help="of all static (default: 7)")
@@ -67,9 +70,9 @@ def run(args):
 def _lesson(pipeline, args, weights):
     from latentdiff.evaluation import FeatureCache
     from latentdiff.explain.lesson import PROMPTS, Lesson
-    from latentdiff.explain.real_pictures import load_real_pictures
+    from latentdiff.explain.real_images import load_real_images
 
-    real = load_real_pictures(args.data, pipeline.image_size) if args.data else None
+    real = load_real_images(args.data, pipeline.image_size, args.skip_corrupt) if args.data else None
     features = FeatureCache(weights, args.cache) if weights else None
     return Lesson(pipeline, args.output, real, features, args.prompts or PROMPTS, args.seed, args.count)
 
@@ -80,9 +83,8 @@ def _check(args):
         raise UsageError('explain needs matplotlib: pip install "latentdiff[docs]"')
     check_writable(args.output / "forward.png")
     find_preset(args.preset)
-    for path in args.data or []:
-        if not path.exists():
-            raise UsageError(f"--data {path} is not there")
+    for source in args.data or []:
+        check_source(source)
     weights = args.metrics / FEATURES if args.metrics and args.metrics.is_dir() else args.metrics
     if weights and not weights.is_file():
         raise UsageError(f"--metrics {weights} is not there")

@@ -43,7 +43,7 @@ class Lesson:
     Args:
         pipeline: a `TextToImage`.
         output: folder of the figures.
-        real: `RealPictures`, or None: the model's own pictures then stand in where real ones are better.
+        real: `RealImages`, or None: the model's own pictures then stand in where real ones are better.
         features: function from uint8 pictures to features (n, dim), or None: curves that need it are left out.
         prompts: what to draw.
         seed: of all static.
