@@ -28,7 +28,7 @@ def measure(model, images, prompts, num_steps, num_iterations):
         prompts: n strings.
     """
     editor = ImageToImage.from_pipeline(model)
-    reconstructed = editor.generate({"images": images, "prompts": prompts}, strength=0.0)
+    reconstructed = editor.generate(prompts, images=images, strength=0.0)
     noise = model.invert(images, prompts, num_steps=num_steps, num_iterations=num_iterations)
     back = model.generate(prompts, noise=noise, num_steps=num_steps, guidance_scale=1.0, sampler="ddim")
     own, after = psnr(images, reconstructed), psnr(images, back)

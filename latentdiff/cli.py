@@ -8,13 +8,10 @@ from pathlib import Path
 
 from latentdiff.commands import UsageError, explain, export, generate, info, train
 from latentdiff.commands.progress import CLEAR_LINE
-from latentdiff.commands.prompts import SETTINGS, Number
+from latentdiff.commands.prompts import OPTIONS, Number, add_setting
 from latentdiff.version import __version__
 
 DEFAULT_PRESET = "emoji-128"
-# Those of samplers.SAMPLERS, which is slow to import: each has a file of its name.
-SAMPLER_FILES = (Path(__file__).parent / "diffusion" / "samplers").glob("*.py")
-SAMPLER_NAMES = sorted({path.stem for path in SAMPLER_FILES} - {"__init__", "sampler", "spacing"})
 LONGEST_ERROR = 600
 
 GENERATE_EPILOG = """\
@@ -104,57 +101,16 @@ def _add_generate(commands):
     add("--prompts-file", type=_path, metavar="FILE", help="JSON list of further prompts, see below")
     add("--preset", default=DEFAULT_PRESET, metavar="NAME_OR_FOLDER", help=_PRESET_HELP)
     add("--num-images", type=Number(int, 1), default=1, metavar="N", help="pictures a prompt (default: 1)")
-    add("--num-steps", type=SETTINGS["num_steps"], metavar="N", help="sampling steps (default: the preset's)")
-    _add_guidance(add)
-    _add_editing(add)
-    add("--negative-prompt", default="", metavar="P", help="what the pictures should not show")
-    add("--sampler", choices=SAMPLER_NAMES, help="default: the preset's")
-    add(
-        "--seed",
-        type=SETTINGS["seed"],
-        metavar="S",
-        help="the same seed gives the same picture; image k of a prompt takes S + k (default: random, and printed)",
-    )
+    for row in OPTIONS:
+        add_setting(add, row)
+    add("--init-image", type=_path, metavar="FILE", help="an image to begin with; resized if the model needs it")
+    add("--mask", type=_path, metavar="FILE", help="paint only where this image, of the same size, is white")
     add("--output", type=_path, metavar="FILE_OR_FOLDER", help="a .png file or a folder, see below")
     add("--grid", action="store_true", help="also write grid.png, a picture of all pictures")
     add("--trajectory", type=_path, metavar="FILE.gif", help="also write how the first picture comes out of static")
     add("--server", metavar="HOST:PORT", help="let a server make the pictures, by gRPC, or REST at http://HOST:PORT")
     add("--timeout", type=Number(float, 0.001), default=120.0, metavar="S", help="of --server, seconds (default: 120)")
     command.set_defaults(run=generate.run)
-
-
-def _add_guidance(add):
-    add(
-        "--guidance-scale",
-        type=SETTINGS["guidance_scale"],
-        metavar="X",
-        help="how strictly to follow the prompt, at least 1 (default: the preset's)",
-    )
-    add(
-        "--guidance-rescale",
-        type=Number(float, 0, 1),
-        metavar="X",
-        help="how far the contrast that guidance adds is taken back, 0 to 1 (default: the preset's)",
-    )
-    add(
-        "--guidance-interval",
-        type=Number(float, 0),
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="noise levels between which guidance works, 0 inf for all (default: the preset's)",
-    )
-
-
-def _add_editing(add):
-    add("--init-image", type=_path, metavar="FILE", help="a picture to begin with; resized if the model needs it")
-    add(
-        "--strength",
-        type=Number(float, 0, 1),
-        metavar="X",
-        help="how much of that picture is forgotten, 0 nothing, 1 all (default: 0.8; with --mask 1)",
-    )
-    add("--mask", type=_path, metavar="FILE", help="paint only where this picture, of the same size, is white")
-    add("--keep-pixels", action="store_true", help="with --mask: leave the other pixels exactly as they are")
 
 
 def _path(text):

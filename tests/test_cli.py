@@ -14,12 +14,15 @@ from PIL import Image
 
 import latentdiff
 from latentdiff import cli
-from latentdiff.commands import generate, prompts
+from latentdiff.commands import generate
 from latentdiff.commands import preset as preset_command
 from latentdiff.data import images
 from latentdiff.diffusion import noise, samplers
+from latentdiff.models.pixels import to_uint8
+from latentdiff.settings import table
 
-SETTINGS = ["prompt", "negative_prompt", "seed", "num_steps", "guidance_scale", "sampler", "preset"]
+SETTINGS = ["prompt", "negative_prompt", "seed", "num_steps", "guidance_scale"]
+SETTINGS += ["guidance_rescale", "sampler", "preset"]
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +122,8 @@ def test_version(run):
 
 
 def test_names_are_those_of_the_package():
-    assert sorted(cli.SAMPLER_NAMES) == sorted(samplers.SAMPLERS)
-    assert prompts.MAX_SEED == noise.MAX_SEED
+    assert sorted(table.SAMPLERS) == sorted(samplers.SAMPLERS)
+    assert table.MAX_SEED == noise.MAX_SEED
 
 
 def test_public_names_load_when_asked_for():
@@ -163,7 +166,7 @@ def test_one_picture_is_a_file_with_its_settings(run, pipeline, preset, tmp_path
     assert list(files(tmp_path)) == ["a-red-apple-3d-seed-7.png"]
     path = tmp_path / "a-red-apple-3d-seed-7.png"
     np.testing.assert_array_equal(np.asarray(open_image(path)), pipeline.generate("A red apple, 3D!", seed=7))
-    expected = ["A red apple, 3D!", "", "7", "3", "2.0", "ddim", str(preset)]
+    expected = ["A red apple, 3D!", "", "7", "3", "2.0", "0.0", "ddim", str(preset)]
     assert images.read_settings(path) == dict(zip(SETTINGS, expected, strict=True))
 
 
@@ -171,7 +174,7 @@ def test_all_options_reach_the_picture(run, pipeline, tmp_path):
     options = ["--num-steps", 2, "--guidance-scale", 5, "--negative-prompt", "green", "--sampler", "ddpm", "--seed", 3]
     assert run("a cat", *options, "--output", "new/folder/cat.png") == (0, "new/folder/cat.png\n", "")
     settings = {"num_steps": 2, "guidance_scale": 5.0, "sampler": "ddpm", "seed": 3}
-    expected = pipeline.generate("a cat", "green", **settings, callback=lambda *step: None)
+    expected = pipeline.generate("a cat", negative_prompts="green", **settings, callback=lambda *step: None)
     np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "new/folder/cat.png")), expected)
 
 
@@ -207,7 +210,7 @@ def test_a_picture_to_begin_with(run, pipeline, photo, tmp_path):
     assert [(record["init_image"], record["strength"]) for record in records] == [("photo.png", 0.5)] * 2
     editor = latentdiff.ImageToImage.from_pipeline(pipeline)
     inputs, settings = {"images": photo, "prompts": "a cat"}, {"num_images": 2, "callback": lambda *step: None}
-    expected = editor.generate(inputs, strength=0.5, seed=3, **settings)
+    expected = editor.generate(**inputs, strength=0.5, seed=3, **settings)
     for picture, record in zip(expected, records, strict=True):
         np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "out" / record["file"])), picture)
     assert images.read_settings(tmp_path / "out" / records[0]["file"])["strength"] == "0.5"
@@ -220,24 +223,29 @@ def test_a_part_of_a_picture(run, pipeline, photo, tmp_path):
     assert run("a cat", *options, "--output", "plain.png")[0] == 0
     assert run("a cat", *options, "--output", "kept.png", "--keep-pixels")[0] == 0
     told = images.read_settings("kept.png")
-    assert (told["mask"], told["keep_pixels"], told["strength"]) == ("mask.png", "True", "1.0")
+    assert (told["mask"], told["keep_pixels"], told["strength"]) == ("mask.png", "true", "1.0")
     plain, kept = (np.asarray(open_image(name)) for name in ("plain.png", "kept.png"))
     mask = images.load_mask("mask.png", (8, 8))
     assert mask.sum() == 12
     np.testing.assert_array_equal(kept, np.where(mask[..., None], plain, photo))
     editor = latentdiff.Inpaint.from_pipeline(pipeline)
     inputs = {"images": photo, "masks": mask, "prompts": "a cat"}
-    np.testing.assert_array_equal(plain, editor.generate(inputs, seed=3, callback=lambda *step: None))
+    np.testing.assert_array_equal(plain, editor.generate(**inputs, seed=3, callback=lambda *step: None))
 
 
-def test_trajectory_of_an_edited_picture(run, photo):
+def test_trajectory_of_an_edited_picture(run, pipeline, photo):
+    """It begins with the image under the noise that was really put on it."""
     options = ["--init-image", "photo.png", "--strength", 0.5, "--num-steps", 10, "--seed", 3, "--output", "cat.png"]
     assert run("a cat", *options, "--trajectory", "cat.gif")[0] == 0
     gif = open_image("cat.gif")
     assert gif.n_frames == 6
-    assert np.abs(np.asarray(gif.convert("RGB"), int) - photo).mean() < 20
+    model, begin = pipeline.model, (np.array([10], "int32"), np.array([5.0], "float32"))
+    latents, draws = model.autoencoder.encode(photo[None]), noise.normal([3], pipeline.latent_shape)
+    noisy = samplers.get("ddim").start(model.noise_schedule, latents, draws, *begin)
+    first = np.asarray(to_uint8(model.autoencoder.decode(noisy)))[0]
+    assert np.abs(np.asarray(gif.convert("RGB"), int) - first).mean() < 20
     assert run("a cat", *options, "--strength", 0, "--trajectory", "cat.gif")[0] == 0
-    assert open_image("cat.gif").n_frames == 2
+    assert open_image("cat.gif").n_frames == 1  # frames that do not differ are joined
 
 
 @pytest.mark.parametrize(
@@ -250,9 +258,9 @@ def test_trajectory_of_an_edited_picture(run, photo):
         (["--init-image", "photo.png", "--strength", "1.5"], ["--strength", "from 0 to 1", "'1.5'"]),
         (["--init-image", "photo.png", "--mask", "low.png"], ["--mask", "16 x 16", "16 x 14"]),
         (["--init-image", "none.png"], ["--init-image none.png", "No such file"]),
-        (["--init-image", "text.png"], ["--init-image must be a picture", "text.png"]),
+        (["--init-image", "text.png"], ["--init-image must be an image file", "text.png"]),
         (["--init-image", "low.png"], ["--init-image", "proportions of 8 x 8", "16 x 14"]),
-        (["--init-image", "photo.png", "--mask", "text.png"], ["--mask must be a picture", "text.png"]),
+        (["--init-image", "photo.png", "--mask", "text.png"], ["--mask must be an image file", "text.png"]),
         (["--init-image", "photo.png", "--mask", "float.tiff"], ["--mask float.tiff can't be used", "mode 'F'"]),
     ],
 )
@@ -411,9 +419,9 @@ def test_progress_bar(run, monkeypatch):
         (["a", "--num-images", "0"], ["--num-images", "'0'"]),
         (["a", "--seed", "-1"], ["--seed", "'-1'"]),
         (["a", "--seed", "2147483648"], ["--seed", "2147483647"]),
-        (["a", "--seed", "2147483647", "--num-images", "2"], ["--num-images 2", "2147483647"]),
+        (["a", "--seed", "2147483647", "--num-images", "2"], ["`num_images`", "num_images=2", "2147483647"]),
         (["a", "--guidance-rescale", "2"], ["--guidance-rescale", "'2'"]),
-        (["a", "--guidance-interval", "3", "1"], ["--guidance-interval", "LOW < HIGH", "[3.0, 1.0]"]),
+        (["a", "--guidance-interval", "3", "1"], ["`guidance_interval`", "LOW < HIGH", "[3.0, 1.0]"]),
         (["a", "--guidance-interval", "3"], ["--guidance-interval"]),
         (["a", "--sampler", "magic"], ["--sampler", "magic", "ddim"]),
         (["a", "--preset", "no-such-preset"], ["no-such-preset", "saved_models"]),
@@ -425,11 +433,14 @@ def test_progress_bar(run, monkeypatch):
         (["a", "--output", "/proc/latentdiff/out"], ["/proc/latentdiff/out"]),
         (["a", "--trajectory", "/dev/null/cat.gif"], ["/dev/null is not a folder"]),
         (["a", "--num", "3"], ["--num"]),
-        (["(red:20) a"], ["a prompt: `prompt` has a weight outside [0, 10]", "(red:20)"]),
-        (["a", "--negative-prompt", "a:1 | b"], ["--negative-prompt: `negative_prompt` has", "no weight, 'b'"]),
+        (["(red:20) a"], ["`prompts` has a weight outside [0, 10]", "(red:20)", "as it stands"]),
+        (["a", "--negative-prompt", "a:1 | b"], ["`negative_prompts` has", "no weight, 'b'"]),
         (["(red:2) a", "--server", "localhost:1"], ["--server", "neither weights nor mixtures", "(red:2) a"]),
         (["a", "--negative-prompt", "a:1 | b:2", "--server", "localhost:1"], ["`negative_prompts`", "nor mixtures"]),
-        (["a", "--guidance-rescale", "0", "--server", "localhost:1"], ["--server", "combined with --guidance-rescale"]),
+        (
+            ["a", "--guidance-rescale", "0", "--server", "localhost:1"],
+            ["--server", "`guidance_rescale` is no input of a served model"],
+        ),
     ],
 )
 def test_wrong_arguments(run, tmp_path, arguments, words):
@@ -447,16 +458,16 @@ def test_wrong_arguments(run, tmp_path, arguments, words):
         ('["a", 3]', ["entry 2", "Received: 3"]),
         ('["a", ""]', ["entry 2", "must not be empty"]),
         ('[{"seed": 3}]', ["entry 1", "`prompt`"]),
-        ('[{"prompt": 3}]', ["entry 1", "`prompt`", "must be text"]),
+        ('[{"prompt": 3}]', ["entry 1", "`prompts`", "Unicode text"]),
         ('[{"prompt": "a", "steps": 3}]', ["entry 1", "['steps']", "num_steps"]),
         ('[{"prompt": "a", "num_steps": 0}]', ["entry 1", "`num_steps`", "at least 1"]),
-        ('[{"prompt": "a", "negative_prompt": "(b:20)"}]', ["entry 1: `negative_prompt` has a weight outside"]),
+        ('[{"prompt": "a", "negative_prompt": "(b:20)"}]', ["entry 1: `negative_prompts` has a weight outside"]),
         ('[{"prompt": "a", "num_steps": 2.5}]', ["`num_steps`", "2.5"]),
         ('[{"prompt": "a", "num_steps": true}]', ["`num_steps`", "True"]),
         ('[{"prompt": "a", "guidance_scale": 0.9}]', ["`guidance_scale`", "0.9"]),
         ('[{"prompt": "a", "seed": -1}]', ["`seed`", "-1"]),
         ('[{"prompt": "a", "seed": null}]', ["`seed`", "None"]),
-        ('[{"prompt": "a", "negative_prompt": ["b"]}]', ["`negative_prompt`", "['b']"]),
+        ('[{"prompt": "a", "negative_prompt": ["b"]}]', ["`negative_prompts`"]),
     ],
 )
 def test_wrong_prompts_file(run, tmp_path, text, words):
@@ -486,13 +497,13 @@ def test_pictures_made_before_a_failure_are_kept(run, pipeline, monkeypatch, tmp
     calls = []
 
     def fails_later(*args, **kwargs):
-        calls.append(kwargs["prompts"])
+        calls.append(args)
         if len(calls) > 2:
             raise MemoryError
-        return type(pipeline).generate(pipeline, *args, **kwargs)
+        return type(pipeline).draw(pipeline, *args, **kwargs)
 
     monkeypatch.setattr(generate, "BATCH_SIZE", 1)
-    monkeypatch.setattr(pipeline, "generate", fails_later, raising=False)
+    monkeypatch.setattr(pipeline, "draw", fails_later, raising=False)
     code, out, err = run("a cat", "--num-images", 4, "--seed", 7, "--output", "out", "--grid")
     assert (code, err) == (1, "latentdiff: error: MemoryError\n")
     assert sorted(files(tmp_path / "out")) == ["a-cat-seed-7.png", "a-cat-seed-8.png", "grid.png", "manifest.json"]
@@ -504,7 +515,7 @@ def test_interrupt(run, pipeline, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "generate", interrupted, raising=False)
+    monkeypatch.setattr(pipeline, "draw", interrupted, raising=False)
     assert run("a cat", "--seed", 7) == (130, "", "latentdiff: error: interrupted\n")
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from latentdiff.commands import UsageError
 from latentdiff.commands.output import check_writable
 from latentdiff.commands.preset import find_preset, opened_preset
-from latentdiff.commands.prompts import SETTINGS, Number
+from latentdiff.commands.prompts import Number
 from latentdiff.commands.train import check_source
 from latentdiff.explain import FIGURES, draw
+from latentdiff.settings.table import MAX_SEED
 
 FEATURES = "efficientnet_lite0_f16.npz"
 EPILOG = """\
@@ -49,7 +50,7 @@ def add_parser(commands, default_preset, preset_help):
     add("--skip-corrupt", action="store_true", help="leave out images of --data that can't be decoded")
     add("--metrics", type=Path, metavar="FILE_OR_FOLDER", help="a network that gives features, see below")
     add("--prompts", nargs="+", metavar="PROMPT", help="what to draw (default: what the shipped preset knows)")
-    add("--seed", type=SETTINGS["seed"], default=7, metavar="S", help="of all static (default: 7)")
+    add("--seed", type=Number(int, 0, MAX_SEED), default=7, metavar="S", help="of all static (default: 7)")
     add("--count", type=Number(int, 4), default=16, metavar="N", help="pictures a point of a curve (default: 16)")
     add("--cache", type=Path, metavar="FOLDER", help="keeps the features of real pictures between runs")
     command.set_defaults(run=run)

@@ -18,15 +18,15 @@ class Output:
 
     Args:
         path: what `--output` says, or None.
-        requests: dicts with the `prompt` and `seed` of each picture, at least one.
+        request: the `Request`.
         grid: whether a picture of all pictures is wanted.
 
     Raises:
         UsageError: nothing can be written there.
     """
 
-    def __init__(self, path, requests, grid):
-        many = grid or len(requests) > 1
+    def __init__(self, path, request, grid):
+        many = grid or len(request) > 1
         named = path is not None and path.suffix.lower() == ".png" and not path.is_dir()
         self.file = path if named else None
         if named:
@@ -34,7 +34,7 @@ class Output:
         elif path is not None:
             self.folder = path
         else:
-            self.folder = Path(_stem(requests)) if many else Path()
+            self.folder = Path(_stem(request["prompts"], request["seed"][0])) if many else Path()
         self.grid_only = named and many
         self.has_grid = grid or self.grid_only
         self.manifest = self.folder / MANIFEST if not named and (many or path is not None) else None
@@ -51,7 +51,7 @@ class Output:
             self._made.append((picture, record))
         if self.grid_only:
             return None
-        path = self._write(_stem([record]), encode_png(picture, record))
+        path = self._write(_stem([record["prompt"]], record["seed"]), encode_png(picture, record))
         self._entries[path.name] = {"file": path.name, **record}
         self._save_manifest()
         return path
@@ -123,11 +123,11 @@ def _check_folder(folder):
         raise UsageError(f"nothing can be written into {folder}: {error.strerror}") from error
 
 
-def _stem(requests):
-    """A file name without ending, such as `a-red-apple-3d-seed-7`, for one picture or for many."""
-    slug = re.sub(r"[\W_]+", "-", requests[0]["prompt"].lower()).strip("-")[:SLUG_LENGTH].strip("-") or "picture"
-    others = len({request["prompt"] for request in requests}) - 1
-    return f"{slug}{f'-and-{others}-more' if others else ''}-seed-{requests[0]['seed']}"
+def _stem(prompts, seed):
+    """A file name without ending, such as `a-red-apple-3d-seed-7`, for one image or for many."""
+    slug = re.sub(r"[\W_]+", "-", prompts[0].lower()).strip("-")[:SLUG_LENGTH].strip("-") or "picture"
+    others = len(set(prompts)) - 1
+    return f"{slug}{f'-and-{others}-more' if others else ''}-seed-{seed}"
 
 
 def _read_manifest(path):

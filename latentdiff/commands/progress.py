@@ -5,6 +5,7 @@ import time
 
 CLEAR_LINE = "\r\x1b[K"
 WIDTH = 24
+MAX_SEEDS = 8  # told; each is in its file, too
 
 
 class ProgressBar:
@@ -50,11 +51,12 @@ class ProgressBar:
         if path:
             print(path, flush=True)
 
-    def tell_seed(self, drawn):
-        """Tells the seed that was drawn, if one was, so that the pictures can be made again."""
+    def tell_seeds(self, drawn):
+        """Tells the seeds that were drawn, if any were, so that the images can be made again."""
         self.clear()
-        if drawn is not None:
-            print(f"latentdiff: random seed {drawn}", file=sys.stderr)
+        if drawn:
+            told = ", ".join(map(str, drawn[:MAX_SEEDS])) + (", ..." if len(drawn) > MAX_SEEDS else "")
+            print(f"latentdiff: random seed{'s' * (len(drawn) > 1)} {told}", file=sys.stderr)
 
     def _draw(self, left):
         filled = WIDTH * self.done // self.total

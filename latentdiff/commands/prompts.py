@@ -1,19 +1,21 @@
-"""What pictures are asked for: from the arguments and from a file of prompts."""
+"""What images are asked for: from the options and from a file of prompts, as one request."""
 
 import argparse
 import json
-import secrets
 from pathlib import Path
 
 from latentdiff.commands import UsageError
-from latentdiff.settings.prompt_syntax import parse
+from latentdiff.settings.request import Request
+from latentdiff.settings.table import SETTINGS
 
-MAX_SEED = 2**31 - 1  # noise.MAX_SEED, which is slow to import
-RANDOM_SEEDS = 1_000_000  # short enough to be typed again
+# The rows of the table that are options; prompts are arguments.
+OPTIONS = [row for row in SETTINGS.values() if row.name != "prompts"]
+KEYS = {row.key: row for row in SETTINGS.values() if row.each}  # of an entry in a prompts file
+METAVARS = {int: "N", float: "X", str: "P", tuple: ("LOW", "HIGH")}
 
 
 class Number:
-    """A number in [low, high], read from an argument or from JSON.
+    """A `type` of argparse: a number in [low, high].
 
     Args:
         kind: int or float.
@@ -21,128 +23,94 @@ class Number:
     """
 
     def __init__(self, kind, low, high=None):
-        self.kind = kind
-        self.low = low
+        self.kind, self.low = kind, low
         self.high = float("inf") if high is None else high
         noun = "a whole number" if kind is int else "a number"
         self.expected = f"{noun} of at least {low}" if high is None else f"{noun} from {low} to {high}"
 
     def __call__(self, text):
         try:
-            return self.check(self.kind(text))
+            value = self.kind(text)
+        except ValueError:
+            value = self.low - 1
+        if not self.low <= value <= self.high or value == float("inf"):
+            raise argparse.ArgumentTypeError(f"must be {self.expected}. Received: {text!r}")
+        return value
+
+
+def add_setting(add, row):
+    """Adds the option of a row of the table to a parser."""
+    name = f"--{row.key.replace('_', '-')}"
+    if row.kind is bool:
+        add(name, action="store_true", default=None, dest=row.name, help=row.help)
+    elif row.choices:
+        add(name, choices=row.choices, dest=row.name, help=f"{row.help} (default: the preset's)")
+    else:
+        nargs = {"nargs": 2} if row.kind is tuple else {}
+        told = row.help if row.default == "" or row.needs else f"{row.help} (default: {DEFAULTS[row.default]})"
+        parse = float if row.kind is tuple else _parser(row)
+        add(name, type=parse, metavar=METAVARS[row.kind], dest=row.name, help=told, **nargs)
+
+
+DEFAULTS = {"preset": "the preset's", "drawn": "a random one, which is printed"}
+
+
+def _parser(row):
+    def parse(text):
+        try:
+            return row.parse(text)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(f"must be {self.expected}. Received: {text!r}") from error
+            raise argparse.ArgumentTypeError(f"{error}. Received: {text!r}") from error
 
-    def check(self, value):
-        """`value` as a number of this kind; ValueError if it is none, or out of range."""
-        kinds = (int,) if self.kind is int else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not self.low <= value <= self.high:
-            raise ValueError(f"must be {self.expected}. Received: {value!r}")
-        return self.kind(value)
+    return parse
 
 
-class Text:
-    """Any text, as a JSON value."""
+def read_request(args):
+    """The `Request` of all images that the arguments and the prompts file ask for.
 
-    def check(self, value):
-        if not isinstance(value, str):
-            raise ValueError(f"must be text. Received: {value!r}")
-        return value
-
-
-class Prompt(Text):
-    """Text that says something."""
-
-    def check(self, value):
-        if not super().check(value).strip():
-            raise ValueError(f"must not be empty. Received: {value!r}")
-        return value
-
-
-SETTINGS = {
-    "prompt": Prompt(),
-    "negative_prompt": Text(),
-    "seed": Number(int, 0, MAX_SEED),
-    "num_steps": Number(int, 1),
-    "guidance_scale": Number(float, 1, 1000),
-}
-
-
-def read_requests(args):
-    """The settings of each picture, and the seed that was drawn for them, None where the user gave all.
-
-    Returns:
-        list of dicts with all keys of SETTINGS, None where the preset decides; int or None.
+    Raises:
+        UsageError: there is no prompt, or something is wrong with one.
     """
-    entries = _read_entries(args)
-    draw = args.seed is None and not all("seed" in entry for entry in entries)
-    drawn = secrets.randbelow(RANDOM_SEEDS) if draw else None
-    return _expand(entries, args, drawn if draw else args.seed), drawn
-
-
-def arguments(records):
-    """Arguments of `TextToImage.generate` for these pictures, one value for each."""
-    names = {"prompts": "prompt", "negative_prompts": "negative_prompt", "seed": "seed"}
-    names |= {"num_steps": "num_steps", "guidance_scale": "guidance_scale"}
-    return {argument: [record[name] for record in records] for argument, name in names.items()}
-
-
-def _read_entries(args):
-    """What the arguments and the prompts file say of each prompt: dicts with some of the keys of SETTINGS."""
-    _check_syntax(args.negative_prompt, "negative_prompt", "--negative-prompt")
-    entries = [_checked(prompt, "a prompt") for prompt in args.prompts]
-    if args.prompts_file is not None:
-        entries += _read_file(args.prompts_file)
+    entries = [_entry(prompt, "a prompt") for prompt in args.prompts]
+    entries += [] if args.prompts_file is None else _read_file(args.prompts_file)
     if not entries:
         raise UsageError("there is no prompt: give at least one, or --prompts-file FILE")
-    return entries
-
-
-def _expand(entries, args, seed):
-    defaults = {"negative_prompt": args.negative_prompt, "seed": seed}
-    defaults |= {"num_steps": args.num_steps, "guidance_scale": args.guidance_scale}
-    requests = []
-    for entry in entries:
-        entry = {**defaults, **entry}
-        entry = {name: entry[name] for name in SETTINGS}
-        if entry["seed"] + args.num_images - 1 > MAX_SEED:
-            raise UsageError(f"--num-images {args.num_images} from seed {entry['seed']} goes beyond seed {MAX_SEED}")
-        requests += [{**entry, "seed": entry["seed"] + index} for index in range(args.num_images)]
-    return requests
+    options = {row.name: getattr(args, row.name) for row in OPTIONS}
+    for key, row in KEYS.items():
+        options[row.name] = [entry.get(key, options.get(row.name)) for entry in entries]
+    try:
+        return Request.build(num_images=args.num_images, **options)
+    except ValueError as error:
+        raise UsageError(error) from error
 
 
 def _read_file(path):
-    """The entries of a prompts file: dicts with some of the keys of SETTINGS."""
+    """The entries of a prompts file: dicts by the keys of the settings, each checked by itself."""
     try:
         entries = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--prompts-file {path} can't be read: {error.strerror}") from error
-    except ValueError as error:  # of JSON or of UTF-8
+    except (ValueError, RecursionError) as error:  # of JSON or of UTF-8
         raise UsageError(f"--prompts-file {path} is not JSON: {error}") from error
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"--prompts-file {path} must hold a list of at least one prompt")
-    return [_checked(entry, f"--prompts-file {path}: entry {number}") for number, entry in enumerate(entries, 1)]
+    return [_entry(entry, f"--prompts-file {path}: entry {number}") for number, entry in enumerate(entries, 1)]
 
 
-def _checked(entry, where):
+def _entry(entry, where):
     entry = {"prompt": entry} if isinstance(entry, str) else entry
     if not isinstance(entry, dict) or "prompt" not in entry:
         raise UsageError(f"{where} must be text or an object with a `prompt`. Received: {entry!r}")
-    unknown = sorted(entry.keys() - SETTINGS.keys())
+    if isinstance(entry["prompt"], str) and not entry["prompt"].strip():
+        raise UsageError(f"{where} must not be empty. Received: {entry['prompt']!r}")
+    unknown = sorted(entry.keys() - KEYS.keys())
     if unknown:
-        raise UsageError(f"{where} has unknown keys {unknown}; known are {list(SETTINGS)}")
-    for name, value in entry.items():
-        try:
-            entry[name] = SETTINGS[name].check(value)
-        except ValueError as error:
-            raise UsageError(f"{where}: `{name}` {error}") from error
-    for name in ("prompt", "negative_prompt"):
-        _check_syntax(entry.get(name, ""), name, where)
-    return entry
-
-
-def _check_syntax(text, name, where):
+        raise UsageError(f"{where} has unknown keys {unknown}; known are {list(KEYS)}")
     try:
-        parse(text, name)
+        for key, value in entry.items():
+            if value is None:
+                raise ValueError(f"`{key}` must be {KEYS[key].expected}. Received: {key}=None")
+        Request.build(**{KEYS[key].name: [value] for key, value in entry.items()})
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from error
+    return entry

@@ -1,4 +1,4 @@
-"""`latentdiff generate --server`: from prompts to picture files, by a model that is served elsewhere."""
+"""`latentdiff generate --server`: from prompts to image files, by a model that is served elsewhere."""
 
 import sys
 from pathlib import Path
@@ -6,49 +6,38 @@ from pathlib import Path
 from latentdiff.commands import UsageError, options_given
 from latentdiff.commands.output import Output
 from latentdiff.commands.progress import ProgressBar
-from latentdiff.commands.prompts import arguments, read_requests
+from latentdiff.commands.prompts import read_request
 from latentdiff.commands.quiet_start import quiet_start
+from latentdiff.settings.wire import to_wire
 
 BATCH_SIZE = 8  # what the batching configuration of an export allows
-# Options that a server has no input for: it does what the model was exported with.
-LOCAL_OPTIONS = ("sampler", "trajectory", "guidance_rescale", "guidance_interval")
-LOCAL_OPTIONS += ("init_image", "strength", "mask", "keep_pixels")
+LOCAL_OPTIONS = ("trajectory", "init_image", "mask")
 
 
 def run(args):
-    """Asks for the pictures and writes them, see `latentdiff generate --help`."""
+    """Asks for the images and writes them, see `latentdiff generate --help`."""
     given = options_given(args, LOCAL_OPTIONS)
     if given:
         raise UsageError(f"--server can't be combined with {', '.join(given)}")
-    requests, drawn = read_requests(args)
-    _check_prompts(requests)
-    output = Output(args.output, requests, args.grid)
+    request = read_request(args)
+    try:
+        to_wire(request)  # before the first image is asked for
+    except ValueError as error:
+        raise UsageError(f"--server: {error}") from error
+    output = Output(args.output, request, args.grid)
     client = _client(args)
     bar = ProgressBar(sys.stderr)
     output.prepare()
-    bar.tell_seed(drawn)
+    bar.tell_seeds(request.drawn)
+    told = {"server": args.server, "preset": Path(args.preset).name}
     try:
-        bar.start(len(requests))
-        for start in range(0, len(requests), BATCH_SIZE):
-            batch = requests[start : start + BATCH_SIZE]
-            pictures = client.generate(**_arguments(batch), batch_size=BATCH_SIZE)
-            for picture, request in zip(pictures, batch, strict=True):
+        bar.start(len(request))
+        for batch in request.batches(BATCH_SIZE):
+            for index, image in enumerate(client.draw(batch, BATCH_SIZE)):
                 bar.advance()
-                bar.tell(output.add(picture, _record(request, args)))
+                bar.tell(output.add(image, {**batch.record(index), **told}))
     finally:
         bar.tell(output.save_grid())
-
-
-def _check_prompts(requests):
-    """Refuses all of them before the first is asked for."""
-    from latentdiff.runtimes.client import plain_text
-
-    try:
-        for request in requests:
-            plain_text(request["prompt"])
-            plain_text(request["negative_prompt"], "negative_prompts")
-    except ValueError as error:
-        raise UsageError(f"--server: {error}") from error
 
 
 def _client(args):
@@ -61,18 +50,3 @@ def _client(args):
         raise UsageError(f"--server HOST:PORT needs pip install latentdiff[serving] ({error})") from error
     except ValueError as error:
         raise UsageError(error) from error
-
-
-def _arguments(batch):
-    from latentdiff.runtimes.client import DEFAULT
-
-    given = arguments(batch)
-    for name in ("num_steps", "guidance_scale"):
-        given[name] = [DEFAULT if value is None else value for value in given[name]]
-    return given
-
-
-def _record(request, args):
-    """The settings of a picture; what the server decided is not among them."""
-    known = {name: value for name, value in request.items() if value is not None}
-    return {**known, "server": args.server, "preset": Path(args.preset).name}

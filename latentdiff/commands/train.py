@@ -12,8 +12,8 @@ from latentdiff.commands import UsageError
 from latentdiff.commands.preset import find_preset
 from latentdiff.commands.prompts import Number
 from latentdiff.commands.quiet_start import quiet_start
+from latentdiff.settings.table import MAX_SEED
 
-MAX_SEED = 2**31 - 1
 EPILOG = """\
 Training has three stages, which share the folder --output:
   1. latentdiff train autoencoder   learns to compress images to latents and back      -> autoencoder.keras

@@ -1,6 +1,7 @@
 """Image files in and out: any picture file to uint8 pixels, grids, PNG files that carry their settings, animations."""
 
 import io
+import json
 import math
 import struct
 import zlib
@@ -138,11 +139,11 @@ def encode_png(image, settings=None):
 
     Args:
         image: uint8 array (height, width, 3).
-        settings: optional dict of names to values, stored as text and given back by `read_settings`.
+        settings: optional dict of names to texts, or to values that JSON can hold; `read_settings` gives texts back.
     """
     text = PngImagePlugin.PngInfo()
     for name, value in (settings or {}).items():
-        text.add_itxt(name, str(value))
+        text.add_itxt(name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     buffer = io.BytesIO()
     Image.fromarray(np.asarray(image)).save(buffer, "PNG", pnginfo=text)
     return buffer.getvalue()

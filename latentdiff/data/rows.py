@@ -3,7 +3,7 @@
 import pathlib
 from typing import NamedTuple
 
-from latentdiff.settings.texts import as_text, is_unicode
+from latentdiff.settings.texts import checked_text
 
 
 class Row(NamedTuple):
@@ -26,13 +26,13 @@ def make_row(name, image, record, where=None):
     caption = record.pop(key, None)
     if not isinstance(caption, str | bytes):
         raise ValueError(f"`caption` (or `text`) must be a string. Received: {key}={caption!r} in {where}")
-    caption = as_text(caption, f"`{key}` in {where}").strip()
+    caption = checked_text(caption, f"`{key}` in {where}").strip()
     if not caption:
         raise ValueError(f"`caption` (or `text`) must not be empty. Received: {key}={caption!r} in {where}")
     for column, value in record.items():
         for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and not is_unicode(text):
-                raise ValueError(f"`{column}` must be valid Unicode text. Received: {text[:60]!r} in {where}")
+            if isinstance(text, str):
+                checked_text(text, f"`{column}` in {where}")
     return Row(name, image, caption, record)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from latentdiff.data.folders import IMAGE_SUFFIXES, list_files, read_caption_files, read_folder
 from latentdiff.data.rows import make_row, shorten
-from latentdiff.settings.texts import as_text
+from latentdiff.settings.texts import checked_text
 
 
 def read_rows(source, split=None):
@@ -156,4 +156,4 @@ def _to_python(feature, value):
         return [_to_python(feature.feature, item) for item in value]
     if hasattr(feature, "names"):
         return feature.int2str(int(value)) if value >= 0 else None
-    return as_text(value, "`source`") if isinstance(value, bytes) else value.item()
+    return checked_text(value, "`source`") if isinstance(value, bytes) else value.item()

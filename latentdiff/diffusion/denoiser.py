@@ -4,13 +4,14 @@ from keras import ops
 
 
 class Denoiser:
-    """A function from noisy latents and timesteps to the clean latents and the noise that the U-Net sees in them.
+    """A function from noisy latents and timesteps to the clean latents and the noise that the network sees in them.
 
     Args:
-        unet: a model from `noisy_latents`, `timesteps`, `context`, `context_mask` to a prediction.
-        noise_schedule: the `NoiseSchedule` that the U-Net was trained with.
-        prediction_type: what the U-Net was trained to predict.
-        context, context_mask: float (batch, tokens, dim) and bool (batch, tokens).
+        network: a function from a dict of `noisy_latents`, `timesteps` and the members of the conditioning to a
+            prediction.
+        noise_schedule: the `NoiseSchedule` that the network was trained with.
+        prediction_type: what the network was trained to predict.
+        conditioning: dict of named tensors with the batch in front, see `conditioning`.
 
     Call arguments:
         noisy_latents: float (batch, h, w, channels).
@@ -20,23 +21,17 @@ class Denoiser:
         pred_latents, pred_noise: float32, shaped like `noisy_latents`.
     """
 
-    def __init__(self, unet, noise_schedule, prediction_type, context, context_mask):
-        self.unet = unet
+    def __init__(self, network, noise_schedule, prediction_type, conditioning):
+        self.network = network
         self.noise_schedule = noise_schedule
         self.prediction_type = prediction_type
-        self.context = context
-        self.context_mask = context_mask
+        self.conditioning = conditioning
 
     def __call__(self, noisy_latents, timesteps):
-        # Multi-step samplers may ask at the clean end of time, which the U-Net has never seen.
-        prediction = self.unet(
-            {
-                "noisy_latents": noisy_latents,
-                "timesteps": ops.maximum(timesteps, 0.0),
-                "context": self.context,
-                "context_mask": self.context_mask,
-            }
-        )
+        # Multi-step samplers may ask at the clean end of time, which the network has never seen.
+        timesteps_seen = ops.maximum(timesteps, 0.0)
+        inputs = {"noisy_latents": noisy_latents, "timesteps": timesteps_seen, **self.conditioning}
+        prediction = ops.cast(self.network(inputs), "float32")
         return self.noise_schedule.split(prediction, noisy_latents, timesteps, self.prediction_type)
 
 

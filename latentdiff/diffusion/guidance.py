@@ -15,11 +15,11 @@ class ClassifierFreeGuidance:
         denoiser: a denoiser for a batch of twice the size: its first half holds the prompts, its second half the
             negative (or empty) prompts of the same pictures. `rescale` and `interval` ask its `noise_schedule`.
         guidance_scale: float (batch,); 1.0 follows the prompt alone, larger values exaggerate it.
-        rescale: in [0, 1], how far the contrast of the clean latents is brought back to what it is without guidance;
-            large scales raise it, up to burnt colours. The paper recommends 0.7, and guides the prediction of a U-Net;
-            here the clean latents are rescaled, which means the same for every prediction type.
-        interval: (low, high), the noise levels sigma = noise rate / signal rate inside of which pictures are guided;
-            None for all. Guidance at high noise costs variety, at low noise it does nothing.
+        rescale: in [0, 1], float or (batch,): how far the contrast of the clean latents is brought back to what it is
+            without guidance; large scales raise it, up to burnt colours. The paper recommends 0.7, and guides the
+            prediction of a U-Net; here the clean latents are rescaled, which means the same for every prediction type.
+        interval: (low, high), floats or (batch,) each: the noise levels sigma = noise rate / signal rate inside of
+            which pictures are guided; None for all. Guidance at high noise costs variety, at low noise it does nothing.
 
     Call arguments and result: those of a denoiser for the plain batch.
 
@@ -32,7 +32,8 @@ class ClassifierFreeGuidance:
     """
 
     def __init__(self, denoiser, guidance_scale, rescale=0.0, interval=None):
-        check_guidance(rescale, interval)
+        if isinstance(rescale, (int, float)):  # tensors are checked where they are made
+            check_guidance(rescale, interval)
         self.denoiser = denoiser
         self.guidance_scale = ops.reshape(guidance_scale, (-1, 1, 1, 1))
         self.rescale = rescale
@@ -45,19 +46,19 @@ class ClassifierFreeGuidance:
         if self.interval is not None:
             signal_rates, noise_rates = self._rates(timesteps)
             sigmas = noise_rates / ops.maximum(signal_rates, 1e-12)
-            low, high = self.interval
+            low, high = (ops.reshape(edge, (-1, 1, 1, 1)) for edge in self.interval)
             extra = ops.where(ops.logical_and(low < sigmas, sigmas <= high), extra, 0.0)
         pred_latents = latents + extra * (latents - latents_without)
         pred_noise = noise + extra * (noise - noise_without)
-        return (
-            self._rescaled(pred_latents, pred_noise, latents, timesteps) if self.rescale else (pred_latents, pred_noise)
-        )
+        if isinstance(self.rescale, (int, float)) and not self.rescale:
+            return pred_latents, pred_noise
+        return self._rescaled(pred_latents, pred_noise, latents, timesteps)
 
     def _rescaled(self, pred_latents, pred_noise, latents, timesteps):
         """The guided latents with (in part) the standard deviation of the plain ones, and the noise that goes with."""
         contrast = ops.std(latents, axis=(1, 2, 3), keepdims=True)
         guided_contrast = ops.std(pred_latents, axis=(1, 2, 3), keepdims=True)
-        factor = 1.0 + self.rescale * (contrast / ops.maximum(guided_contrast, 1e-6) - 1.0)
+        factor = 1.0 + ops.reshape(self.rescale, (-1, 1, 1, 1)) * (contrast / ops.maximum(guided_contrast, 1e-6) - 1.0)
         signal_rates, noise_rates = self._rates(timesteps)
         # signal_rate * latents + noise_rate * noise stays what it was.
         moved = signal_rates * (1.0 - factor) * pred_latents / ops.maximum(noise_rates, 1e-6)

@@ -13,6 +13,7 @@ from latentdiff.explain.style import save_figure
 from latentdiff.models.compilation import compile_function
 from latentdiff.models.pixels import to_float, to_uint8
 from latentdiff.pipelines import prompt_weights
+from latentdiff.settings.prompt_syntax import parse
 
 BATCH_SIZE = 16
 # The shipped preset has seen all but three: robots, but not in this style; crowns, but on heads alone; no owl at all.
@@ -68,8 +69,9 @@ class Lesson:
         return self.pipeline.generate(list(prompts), seed=[int(seed) for seed in seeds], **settings)
 
     def encode_prompts(self, prompts):
-        """context, context_mask and shares of prompts, as `Pipeline.denoiser` takes them."""
-        return prompt_weights.encode(prompts, self.pipeline.model.text_encoder, self._encode_text)
+        """The conditioning and the shares of prompts, as `Pipeline.denoiser` takes them."""
+        parsed = [parse(prompt) for prompt in prompts]
+        return prompt_weights.encode(parsed, self.pipeline.model.text_encoder, self._encode_text)
 
     def encode(self, images):
         """uint8 (n, height, width, 3) -> float32 latents (n, h, w, channels)."""

@@ -31,8 +31,8 @@ def guess(lesson, latents, noise, prompts, timesteps):
     """
     model = lesson.pipeline.model
 
-    def predict(noisy_latents, timesteps, context, context_mask, shares):
-        return lesson.pipeline.denoiser(context, context_mask, shares=shares)(noisy_latents, timesteps)[0]
+    def predict(noisy_latents, timesteps, conditioning, shares):
+        return lesson.pipeline.denoiser(conditioning, shares=shares)(noisy_latents, timesteps)[0]
 
     predict, seen, guesses = compile_function(predict, model), [], []
     for start in range(0, len(latents), BATCH_SIZE):

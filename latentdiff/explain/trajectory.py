@@ -34,9 +34,9 @@ def watch(lesson, prompt, num_steps):
     model = pipeline.model
     seeds, counts = np.array([lesson.seed], "int32"), np.array([num_steps], "int32")
 
-    def one_step(noisy_latents, state, step, context, context_mask, shares):
+    def one_step(noisy_latents, state, step, conditioning, shares):
         scale = np.array([pipeline.guidance_scale], "float32")
-        guided = pipeline.denoiser(context, context_mask, guidance_scale=scale, shares=shares)
+        guided = pipeline.denoiser(conditioning, guidance_scale=scale, shares=shares)
         recorder = Recorder(guided)
         moved = sampler.advance(recorder, model.noise_schedule, noisy_latents, state, step, counts, seeds)
         return *moved, recorder.pred_latents

@@ -1,11 +1,13 @@
-"""The training model: it joins autoencoder, text encoder, U-Net and noise schedule."""
+"""The training model: it joins autoencoder, text encoder, network and noise schedule."""
 
 import keras
 import numpy as np
 from keras import ops
 
+from latentdiff.diffusion import conditioning as trees
 from latentdiff.diffusion import noise
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
+from latentdiff.models.networks import build_shapes, build_with, check_network, taken_by
 from latentdiff.models.trainable_model import TrainableModel
 
 
@@ -13,17 +15,20 @@ from latentdiff.models.trainable_model import TrainableModel
 class LatentDiffusion(TrainableModel):
     """Latent diffusion as a Keras model: `compile()`, `fit(data)`.
 
-    A step of training takes latents and captions, draws a timestep and noise for each, and asks the U-Net to tell the
-    two apart again. The autoencoder stays as it is; so does the text encoder unless its `trainable` is set.
+    A step of training takes latents and captions, draws a timestep and noise for each, and asks the network to tell
+    the two apart again. The autoencoder stays as it is; so does the text encoder unless its `trainable` is set.
 
     Args:
         autoencoder: an `Autoencoder`, trained and with its latents measured.
         text_encoder: a `TextEncoder`.
-        unet: a `UNet` for the latents of the one and the context of the other.
+        unet: the network, a `UNet` or any other keras.Model from a dict of `noisy_latents` (batch, h, w, channels),
+            `timesteps` (batch,) and the conditioning to a prediction shaped like the latents. A functional model gets
+            the members of the conditioning that its inputs name, a subclassed one all. For a preset its class must be
+            registered by `keras.saving.register_keras_serializable`, and imported before the preset is opened.
         noise_schedule: a `NoiseSchedule`; default: cosine.
-        prediction_type: "noise", "velocity" or "latents": what the U-Net is asked for.
-        context_dropout: share of the captions that are replaced by the empty one while training, so that the U-Net
-            also learns to do without (Ho and Salimans, arXiv:2207.12598).
+        prediction_type: "noise", "velocity" or "latents": what the network is asked for.
+        context_dropout: share of the captions that are replaced by the empty one while training, so that the
+            network also learns to do without (Ho and Salimans, arXiv:2207.12598).
         min_snr_gamma: see `NoiseSchedule.loss_weights`; None weighs all timesteps alike.
         seed: of timesteps, noise and caption dropout.
 
@@ -33,6 +38,7 @@ class LatentDiffusion(TrainableModel):
         captions: str (batch,) in arrays and lists (see `prepare`), or
         token_ids: int32 (batch, tokens), from `text_encoder.tokenize`, or
         context and context_mask: cached ones from `text_encoder.encode`.
+        Further entries must have the names of what else the network is conditioned on.
 
     Returns:
         A dict of `prediction` and `target`, float32 (batch, h, w, channels), and `weights`, float32 (batch,).
@@ -58,16 +64,14 @@ class LatentDiffusion(TrainableModel):
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
-        if unet.latent_shape[-1] != autoencoder.latent_channels or unet.context_dim != text_encoder.context_dim:
-            raise ValueError(
-                f"`unet` must take {autoencoder.latent_channels} latent channels and a context of "
-                f"{text_encoder.context_dim}. Received: {unet.latent_shape[-1]} and {unet.context_dim}"
-            )
+        conditioning_spec = text_encoder.conditioning_spec()
+        check_network(unet, autoencoder.latent_channels, conditioning_spec)
         if not 0.0 <= context_dropout <= 1.0:
             raise ValueError(f"`context_dropout` must lie in [0, 1]. Received: {context_dropout=}")
         self.autoencoder = autoencoder
         self.text_encoder = text_encoder
         self.unet = unet
+        self.conditioning_names = taken_by(unet, conditioning_spec)
         self.noise_schedule = NoiseSchedule() if noise_schedule is None else noise_schedule
         self.noise_schedule.check(prediction_type)
         self.prediction_type = prediction_type
@@ -77,6 +81,21 @@ class LatentDiffusion(TrainableModel):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.autoencoder.trainable = False
         self.built = True
+
+    @property
+    def network(self):
+        """The network; `unet` is its older name."""
+        return self.unet
+
+    def condition(self, token_ids, training=False):
+        """The conditioning of token ids, int32 (batch, tokens): a dict of those members that the network takes."""
+        members = self.text_encoder.condition(token_ids, training=training)
+        return {name: member for name, member in members.items() if name in self.conditioning_names}
+
+    def conditioning_spec(self, num_tokens=None):
+        """`keras.InputSpec`s of what `condition` returns, by name, for any batch of so many tokens."""
+        specs = self.text_encoder.conditioning_spec(num_tokens)
+        return {name: spec for name, spec in specs.items() if name in self.conditioning_names}
 
     def fit(self, x=None, *args, validation_data=None, **kwargs):
         """As `keras.Model.fit`; lists and arrays of `captions` are turned into token ids first."""
@@ -97,18 +116,11 @@ class LatentDiffusion(TrainableModel):
     def call(self, data, training=False):
         latents = self._latents(data, training)
         timesteps, draws = self._noise(latents, training)
-        context, context_mask = self._context(data, training)
-        prediction = self.unet(
-            {
-                "noisy_latents": self.noise_schedule.add_noise(latents, draws, timesteps),
-                "timesteps": timesteps,
-                "context": context,
-                "context_mask": context_mask,
-            },
-            training=training,
-        )
+        noisy_latents = self.noise_schedule.add_noise(latents, draws, timesteps)
+        conditioning = self._conditioning(data, training)
+        inputs = {"noisy_latents": noisy_latents, "timesteps": timesteps, **conditioning}
         return {
-            "prediction": prediction,
+            "prediction": ops.cast(self.network(inputs, training=training), "float32"),
             "target": self.noise_schedule.target(latents, draws, timesteps, self.prediction_type),
             "weights": self.noise_schedule.loss_weights(timesteps, self.prediction_type, self.min_snr_gamma),
         }
@@ -138,36 +150,37 @@ class LatentDiffusion(TrainableModel):
         timesteps = ops.floor(share * self.noise_schedule.num_train_timesteps)
         return ops.minimum(timesteps, self.noise_schedule.num_train_timesteps - 1.0), draws
 
-    def _context(self, data, training):
-        """Context and mask, with a part of the captions dropped while training."""
-        if "token_ids" not in data and "context" not in data:
+    def _conditioning(self, data, training):
+        """The conditioning, with a part of the captions dropped while training."""
+        given = {name: data[name] for name in self.conditioning_names if name in data}
+        missing = set(self.conditioning_names) - set(given)
+        from_text = "token_ids" in data
+        if missing - set(self.text_encoder.conditioning_spec() if from_text else ()):
+            names = ", ".join(map(repr, self.conditioning_names))
             raise ValueError(
-                "`data` must hold 'captions', 'token_ids' or 'context'; captions in a dataset must be 'token_ids', "
-                f"from `text_encoder.tokenize`. Received: {sorted(data)}"
+                f"`data` must hold 'captions', 'token_ids' or {names}; captions in a dataset must be 'token_ids', from "
+                f"`text_encoder.tokenize`. Received: {sorted(data)}"
             )
-        names = ("token_ids",) if "token_ids" in data else ("context", "context_mask")
-        parts = [data[name] for name in names]
+        text = {"token_ids": data["token_ids"]} if from_text else given
         if training and self.context_dropout:
-            batch = ops.shape(parts[0])[0]
-            dropped = keras.random.uniform((batch,), seed=self.seed_generator) < self.context_dropout
-            parts = [
-                ops.where(ops.reshape(dropped, (-1,) + (1,) * (len(part.shape) - 1)), null, part)
-                for part, null in zip(parts, self._null(names), strict=True)
-            ]
-        if len(parts) == 2:
-            return parts
-        return self.text_encoder(parts[0], training=training), self.text_encoder.mask(parts[0])
+            text = self._with_drops(text)
+        return {**given, **self.condition(text["token_ids"], training)} if from_text else text
 
-    def _null(self, names):
-        token_ids = ops.convert_to_tensor(self.text_encoder.tokenize([""]))
-        if names == ("token_ids",):
-            return (token_ids,)
-        return self.text_encoder(token_ids), self.text_encoder.mask(token_ids)
+    def _with_drops(self, text):
+        """Token ids or members of the conditioning, where those of the empty caption stand in some rows."""
+        batch = ops.shape(next(iter(text.values())))[0]
+        dropped = keras.random.uniform((batch,), seed=self.seed_generator) < self.context_dropout
+        null = {"token_ids": ops.convert_to_tensor(self.text_encoder.tokenize([""]))}
+        if "token_ids" not in text:
+            null = self.condition(null["token_ids"])
+        known = {name: text[name] for name in null}  # a member that no text makes has no empty form
+        return {**text, **trees.where(dropped, null, known)}
 
     def get_config(self):
         parts = ("autoencoder", "text_encoder", "unet", "noise_schedule")
         return {
             **{name: keras.saving.serialize_keras_object(getattr(self, name)) for name in parts},
+            **build_shapes(self.network),
             "prediction_type": self.prediction_type,
             "context_dropout": self.context_dropout,
             "min_snr_gamma": self.min_snr_gamma,
@@ -177,5 +190,10 @@ class LatentDiffusion(TrainableModel):
 
     @classmethod
     def from_config(cls, config):
-        parts = ("autoencoder", "text_encoder", "unet", "noise_schedule")
-        return cls(**{**config, **{name: keras.saving.deserialize_keras_object(config[name]) for name in parts}})
+        config = dict(config)
+        shapes = config.pop("network_shapes", None)
+        for name in ("autoencoder", "text_encoder", "unet", "noise_schedule"):
+            config[name] = keras.saving.deserialize_keras_object(config[name])
+        if shapes is not None:
+            build_with(config["unet"], shapes, config["text_encoder"].conditioning_spec())
+        return cls(**config)

@@ -29,7 +29,7 @@ def _sequence_model(backbone):
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class TextEncoder(keras.Model):
-    """Turns prompts into text features that the U-Net attends to.
+    """Turns prompts into text features that the network attends to.
 
     Args:
         backbone: a KerasHub text backbone that gives one vector a token: BERT and its relatives, the text encoder of
@@ -53,6 +53,9 @@ class TextEncoder(keras.Model):
         ValueError: a backbone without features for each token, or one built for fewer tokens; `separator_id` with one
             that takes no padding mask, like that of CLIP.
     """
+
+    # Members of the conditioning with one vector a token, on which the weights of a prompt's words act.
+    token_features = ("context",)
 
     def __init__(
         self,
@@ -142,6 +145,25 @@ class TextEncoder(keras.Model):
             return ops.not_equal(token_ids, self.pad_id)
         ends = ops.cast(ops.equal(token_ids, self.end_id), "int32")
         return ops.equal(ops.cumsum(ends, axis=1) - ends, 0)
+
+    def condition(self, token_ids, training=False):
+        """What the network is conditioned on.
+
+        Args:
+            token_ids: int32 (batch, tokens), from `tokenize`.
+
+        Returns:
+            dict of `context`, float32 (batch, tokens, dim), and `context_mask`, bool (batch, tokens).
+        """
+        return {"context": self(token_ids, training=training), "context_mask": self.mask(token_ids)}
+
+    def conditioning_spec(self, num_tokens=None):
+        """`keras.InputSpec`s of what `condition` returns, by name, for any batch of so many tokens."""
+        num_tokens = self.sequence_length if num_tokens is None else num_tokens
+        return {
+            "context": keras.InputSpec("float32", (None, num_tokens, self.context_dim)),
+            "context_mask": keras.InputSpec("bool", (None, num_tokens)),
+        }
 
     def tokenize(self, prompts):
         """Token ids of prompts, of fixed length.

@@ -181,7 +181,7 @@ class UNet(keras.Model):
 
         def transformer(x, level, name):
             layer = make_transformer(config["num_heads"][level], name=name)
-            return layer(x, inputs["context"], context_mask=inputs["context_mask"])
+            return layer(x, inputs["context"], key_mask=inputs["context_mask"])
 
         x = keras.layers.Conv2D(widths[0], 3, padding="same", dtype=dtype, name="conv_in")(inputs["noisy_latents"])
         x, skips = go_down(x, resnet, transformer, **shape)

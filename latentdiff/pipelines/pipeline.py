@@ -1,7 +1,6 @@
-"""What all ways to a picture share: the model, its defaults, and the compiled functions from settings to pictures."""
+"""What all ways to an image share: the model, its defaults, and the compiled functions from a request to images."""
 
 import functools
-import operator
 
 import numpy as np
 from keras import ops
@@ -9,43 +8,45 @@ from keras import ops
 from latentdiff.diffusion import noise as seeded
 from latentdiff.diffusion import samplers
 from latentdiff.diffusion.denoiser import Denoiser, KnownRegion, Mixture
-from latentdiff.diffusion.guidance import ClassifierFreeGuidance, check_guidance
+from latentdiff.diffusion.guidance import ClassifierFreeGuidance
+from latentdiff.diffusion.watching import observe, watch
 from latentdiff.models import pixels
 from latentdiff.models.compilation import compile_function
 from latentdiff.pipelines import prompt_weights
-from latentdiff.presets.preset import load_preset, save_preset
-from latentdiff.settings.picture_settings import (
-    check_batch_size,
-    check_range,
-    each,
-    each_array,
+from latentdiff.pipelines.arrays import (
+    check_image_size,
     each_image,
     each_mask,
-    each_negative_prompt,
-    each_prompt,
-    each_seed,
+    each_noise,
+    masks_on_latents,
+    with_kept_pixels,
 )
-from latentdiff.settings.prompt_syntax import parse
+from latentdiff.presets.preset import load_preset, save_preset
+from latentdiff.settings.request import Request, check_count
+from latentdiff.settings.table import SETTINGS
 
 # Arguments of `Pipeline` beside the model; presets keep them.
-GUIDANCE = ("guidance_scale", "guidance_rescale", "guidance_interval")
-SETTINGS = ("image_size", "sampler", "num_steps", *GUIDANCE)
+DEFAULTS = ("image_size", "sampler", "num_steps", "guidance_scale", "guidance_rescale", "guidance_interval")
 # What is compiled depends on the model alone, so that pipelines can share it; the loops on the image size, too.
 COMPILED = ("_encode_text", "_encode_images", "_decode")
 
 
 class Pipeline:
-    """Base of `TextToImage` and its relatives, which differ in what `generate` takes.
+    """Base of `TextToImage` and its relatives, which differ in what they need beside prompts.
 
     Args:
         model: the `LatentDiffusion` model; several pipelines may share one.
-        image_size: (height, width) of the pictures; default: what the U-Net was built for.
+        image_size: (height, width) of the images; default: what the network was built for.
         sampler: name or `Sampler`, the default of `generate`.
         num_steps, guidance_scale, guidance_rescale, guidance_interval: defaults of `generate`.
 
     Raises:
-        ValueError: no `image_size` while the U-Net takes any, or one that the autoencoder can't make.
+        ValueError: no `image_size` while the network takes any, or one that the autoencoder can't make; a default out
+            of bounds.
     """
+
+    needs = ()  # what `generate` must be given: "images", "masks"
+    strength = 1.0  # default of `generate`
 
     def __init__(
         self,
@@ -58,21 +59,13 @@ class Pipeline:
         guidance_interval=None,
     ):
         self.model = model
-        downsampling = model.autoencoder.downsampling
-        if image_size is None:
-            height, width = model.unet.latent_shape[:2]
-            if height is None or width is None:
-                raise ValueError("`image_size` must be given for a U-Net of any size. Received: image_size=None")
-            image_size = (height * downsampling, width * downsampling)
-        if any(side < 1 or side % downsampling for side in image_size):
-            raise ValueError(f"`image_size` must be divisible by {downsampling}. Received: {image_size=}")
-        self.image_size = tuple(image_size)
+        self.image_size = check_image_size(model, image_size)
         self.sampler = sampler
         self.num_steps = num_steps
         self.guidance_scale = guidance_scale
-        check_guidance(guidance_rescale, guidance_interval, "guidance_")
         self.guidance_rescale = guidance_rescale
         self.guidance_interval = guidance_interval
+        Request.build("", **{name: value for name, value in self.defaults.items() if name in SETTINGS})
         self._encode_text = compile_function(self.encode_text, model)
         self._encode_images = compile_function(model.autoencoder.encode, model)
         self._decode = compile_function(lambda latents: pixels.to_uint8(model.autoencoder.decode(latents)), model)
@@ -101,151 +94,177 @@ class Pipeline:
     @property
     def defaults(self):
         """The arguments beside the model, as a dict."""
-        return {name: getattr(self, name) for name in SETTINGS}
+        return {name: getattr(self, name) for name in DEFAULTS}
 
     @property
     def latent_shape(self):
-        """(height, width, channels) of the latents of one picture."""
+        """(height, width, channels) of the latents of one image."""
         autoencoder = self.model.autoencoder
         return (*(side // autoencoder.downsampling for side in self.image_size), autoencoder.latent_channels)
 
-    def settings(
+    def generate(
         self,
         prompts,
-        negative_prompts=None,
-        num_steps=None,
-        guidance_scale=None,
-        seed=None,
+        *,
+        images=None,
+        masks=None,
+        noise=None,
         num_images=1,
-        strength=1.0,
-        **arrays,
+        batch_size=16,
+        callback=None,
+        **settings,
     ):
-        """The checked settings of each picture: a dict of equally long lists and arrays.
+        """Images of what the prompts say.
 
-        `arrays` are `images`, `masks` and `noise`, all optional. The rest are arguments of `generate`.
+        An image is a function of its prompt, its inputs and its settings alone: it is the same in any batch. A value
+        that is given once counts for all prompts; a list has one for each.
+
+        Args:
+            prompts: str, or list of str. Words may have weights, see `settings.prompt_syntax`.
+            images: images to start from, of `ImageToImage` and `Inpaint`: uint8 [0, 255] or float [-1, 1] array
+                (height, width, 3) of the pipeline's `image_size` (`data.images.load_picture` reads and resizes a
+                file), or (number of prompts, height, width, 3).
+            masks: where to paint, of `Inpaint`: bool array (height, width), or one for each prompt. The grid of the
+                latents is coarser than that of the pixels; latents that a mask touches are painted.
+            noise: the initial noise, float of `latent_shape`, or one for each prompt: for instance one between two
+                seeds, by `noise.interpolate`. The seed then counts only for samplers that add noise.
+            num_images: images per prompt; they take the seeds seed, seed + 1, ...
+            batch_size: images made at a time.
+            callback: optional function (step, num_steps, decode), called after each step of a batch; `decode()` gives
+                the images at this point, uint8. Makes the loop slower.
+            negative_prompts: what to steer away from.
+            num_steps: int >= 1, sampling steps. Where an image is given, a share of `strength` of them is taken.
+            guidance_scale: float in [1, 1000]. 1 follows the prompt loosely, larger values strictly.
+            guidance_rescale: float in [0, 1], how far to undo the contrast that guidance adds.
+            guidance_interval: (low, high), the noise levels (noise rate / signal rate) between which guidance works;
+                (0, inf) for all. Both are explained in `ClassifierFreeGuidance`.
+            seed: int in [0, 2**31 - 1], of the initial noise. Prompts with the same seed share it. An omitted one is
+                drawn for each prompt.
+            strength: float in [0, 1], how much of the given image, or of what is under the mask, to forget. 0 gives
+                what the autoencoder makes of the image, 1 takes no notice of it.
+            keep_pixels: bool, put the pixels of the given images back wherever the mask is False. Without it they are
+                what the autoencoder makes of them, and there is no seam.
+            sampler: name, dict of name and arguments, or `Sampler`.
+
+        Returns:
+            uint8 array (number of images, height, width, 3), the images of a prompt side by side; for one str and one
+            image (height, width, 3).
+
+        Raises:
+            ValueError: no prompts, lists of other lengths than the prompts, an unknown setting or one out of bounds,
+                an input that is missing or that this pipeline does not take.
         """
-        prompts = each_prompt(prompts)
-        if operator.index(num_images) < 1:
-            raise ValueError(f"`num_images` must be at least 1. Received: num_images={num_images}")
-        num_steps = self.num_steps if num_steps is None else num_steps
-        guidance_scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        count = len(prompts)
-        settings = {
-            "prompts": prompts,
-            "negative_prompts": each_negative_prompt(negative_prompts, count),
-            "num_steps": each(num_steps, count, "num_steps", operator.index),
-            "guidance_scale": each(guidance_scale, count, "guidance_scale", float),
-            **self._arrays(count, **arrays),
-        }
-        for name in ("prompts", "negative_prompts"):
-            for prompt in settings[name]:
-                parse(str(prompt), name)
-        strength = each(strength, count, "strength", float)
-        check_range(settings["num_steps"], 1, self.model.noise_schedule.num_train_timesteps, "num_steps")
-        check_range(settings["guidance_scale"], 1.0, 1000.0, "guidance_scale")
-        check_range(strength, 0.0, 1.0, "strength")
-        settings["first_step"] = (settings["num_steps"] * (1.0 - strength)).astype("float32")
-        settings = {name: np.repeat(values, num_images, axis=0) for name, values in settings.items()}
-        settings["seeds"] = each_seed(seed, count, num_images)
-        return {**settings, **{name: settings[name].tolist() for name in ("prompts", "negative_prompts")}}
+        request = Request.build(prompts, num_images=num_images, **settings)
+        arrays = self.arrays(len(request) // num_images, num_images, images=images, masks=masks, noise=noise)
+        watcher = None if callback is None else lambda step, *seen: step and callback(step, *seen)
+        made = self.draw(self.resolve(request), arrays, batch_size, watcher)
+        return made[0] if isinstance(prompts, (str, bytes)) and num_images == 1 else made
 
-    def _arrays(self, count, images=None, masks=None, noise=None):
-        checks = {
-            "images": (images, functools.partial(each_image, size=self.image_size)),
-            "masks": (masks, functools.partial(each_mask, size=self.image_size)),
-            "noise": (noise, functools.partial(each_array, name="noise", shape=self.latent_shape)),
-        }
-        return {name: check(value, count) for name, (value, check) in checks.items() if value is not None}
+    def resolve(self, request):
+        """The request with this pipeline's defaults.
+
+        Raises:
+            ValueError: more steps than the noise schedule has timesteps, or a setting that needs another pipeline.
+        """
+        for row in SETTINGS.values():
+            if row.needs not in (None, *self.needs) and set(request[row.name]) - {None, row.default}:
+                raise ValueError(f"`{row.name}` goes with `{row.needs}`, which {type(self).__name__} does not take")
+        request = request.with_defaults({**self.defaults, "strength": self.strength})
+        most, total = max(request["num_steps"]), self.model.noise_schedule.num_train_timesteps
+        if most > total:
+            raise ValueError(f"`num_steps` must be a whole number from 1 to {total}. Received: num_steps={most}")
+        samplers.get(request["sampler"])
+        return request
+
+    def arrays(self, count, num_images=1, **given):
+        """The checked inputs of a request beside its settings, one row for each image.
+
+        Args:
+            count: number of prompts.
+            num_images: images per prompt.
+            given: `images`, `masks`, `noise`, each for all prompts or one for each; None where there is none.
+        """
+        checks = {"images": (each_image, self.image_size), "masks": (each_mask, self.image_size)}
+        checks["noise"] = (each_noise, self.latent_shape)
+        given = {name: value for name, value in given.items() if value is not None}
+        for name in ("images", "masks"):
+            if (name in given) != (name in self.needs):
+                told = "needs" if name in self.needs else "does not take"
+                raise ValueError(f"{type(self).__name__} {told} `{name}`")
+        checked = {name: checks[name][0](value, count, checks[name][1]) for name, value in given.items()}
+        return {name: np.repeat(rows, num_images, axis=0) for name, rows in checked.items()}
 
     @staticmethod
-    def count_steps(settings):
-        """The sampling steps that each picture of such settings takes, a list of ints."""
-        return (settings["num_steps"] - np.floor(settings["first_step"])).astype(int).tolist()
+    def count_steps(request):
+        """The sampling steps that each image of a resolved request takes, a list of ints."""
+        return (np.array(request["num_steps"]) - np.floor(_first_steps(request))).astype(int).tolist()
+
+    def draw(self, request, arrays, batch_size=16, watcher=None):
+        """uint8 images (n, height, width, 3) of a resolved request and its arrays, see `resolve` and `arrays`.
+
+        `watcher` is a `callback` of `generate` that sees step 0, too: what the loop begins with.
+        """
+        made = []
+        for start in range(0, len(request), check_count("batch_size", batch_size)):
+            rows = slice(start, start + batch_size)
+            batch = {name: values[rows] for name, values in arrays.items()}
+            latents = self._sample(request.rows(rows.start, rows.stop), batch, watcher)
+            made.append(ops.convert_to_numpy(self._decode(latents)))
+        made = np.concatenate(made)
+        keep = np.array(request["keep_pixels"])
+        return with_kept_pixels(made, arrays["images"], arrays["masks"], keep) if keep.any() else made
 
     def encode_text(self, token_ids):
-        """int32 (batch, tokens) -> context float32 (batch, tokens, dim), context_mask bool (batch, tokens)."""
-        return self.model.text_encoder(token_ids), self.model.text_encoder.mask(token_ids)
+        """Token ids, int32 (batch, tokens), -> the conditioning, see `LatentDiffusion.condition`."""
+        return self.model.condition(token_ids)
 
     def denoiser(
         self,
-        context,
-        context_mask,
+        conditioning,
         guidance_scale=None,
         guidance_rescale=None,
         guidance_interval=None,
         shares=None,
     ):
-        """A denoiser for text features; with `guidance_scale`, those of the negative prompts follow in the batch.
+        """A denoiser for a conditioning; with `guidance_scale`, that of the negative prompts follows in the batch.
 
         `guidance_rescale` and `guidance_interval` are by default those of the pipeline. `shares` are those of prompts
         that are mixtures, see `prompt_weights.encode`.
         """
         model = self.model
-        denoiser = Denoiser(model.unet, model.noise_schedule, model.prediction_type, context, context_mask)
+        denoiser = Denoiser(model.network, model.noise_schedule, model.prediction_type, conditioning)
         denoiser = denoiser if shares is None else Mixture(denoiser, shares)
         if guidance_scale is None:
             return denoiser
-        return ClassifierFreeGuidance(denoiser, guidance_scale, *self._guidance(guidance_rescale, guidance_interval))
+        rescale = self.guidance_rescale if guidance_rescale is None else guidance_rescale
+        interval = self.guidance_interval if guidance_interval is None else guidance_interval
+        return ClassifierFreeGuidance(denoiser, guidance_scale, rescale, interval)
 
-    def _guidance(self, rescale, interval):
-        """The checked (rescale, interval) of guidance, with the defaults of the pipeline."""
-        rescale = self.guidance_rescale if rescale is None else rescale
-        interval = self.guidance_interval if interval is None else interval
-        check_guidance(rescale, interval, "guidance_")
-        return float(rescale), None if interval is None else tuple(map(float, interval))
-
-    def _pictures(
-        self,
-        settings,
-        guidance_rescale=None,
-        guidance_interval=None,
-        sampler=None,
-        batch_size=16,
-        callback=None,
-    ):
-        """uint8 pictures (n, height, width, 3) of checked settings; the arguments are those of `generate`."""
-        guidance = self._guidance(guidance_rescale, guidance_interval)
-        sampler = self.sampler if sampler is None else sampler
-        check_batch_size(batch_size)
-        pictures = []
-        for start in range(0, len(settings["seeds"]), batch_size):
-            batch = {name: values[start : start + batch_size] for name, values in settings.items()}
-            latents = self._sample(batch, sampler, guidance, callback)
-            pictures.append(ops.convert_to_numpy(self._decode(latents)))
-        return np.concatenate(pictures)
-
-    def _sample(self, batch, sampler, guidance, callback):
+    def _sample(self, request, arrays, watcher):
         """Latents of one batch."""
-        guided = bool(np.any(batch["guidance_scale"] != 1.0))
-        texts = batch["prompts"] + batch["negative_prompts"] if guided else batch["prompts"]
-        context, context_mask, shares = prompt_weights.encode(texts, self.model.text_encoder, self._encode_text)
-        numbers = {"guidance_scale": "float32", "num_steps": "int32", "seeds": "int32", "first_step": "float32"}
-        inputs = {name: batch[name].astype(dtype) for name, dtype in numbers.items()}
-        inputs |= {"context": context, "context_mask": context_mask}
+        guided = any(scale != 1.0 for scale in request["guidance_scale"])
+        texts = request.parsed["prompts"] + (request.parsed["negative_prompts"] if guided else ())
+        conditioning, shares = prompt_weights.encode(texts, self.model.text_encoder, self._encode_text)
+        inputs = {name: np.array(request[name], SETTINGS[name].dtype) for name in ("guidance_scale", "num_steps")}
+        inputs |= {"seeds": np.array(request["seed"], "int32"), "first_step": _first_steps(request)}
+        inputs["conditioning"] = conditioning
         if shares is not None:
             inputs["shares"] = shares
-        sampler, start, whole_loop, one_step = self._compiled(sampler, guidance if guided else None)
-        latents = batch.get("noise")
-        latents = seeded.normal(inputs["seeds"], self.latent_shape) if latents is None else latents.astype("float32")
-        if "images" in batch:
-            known = self._encode_images(batch["images"])
+        limits = (request["guidance_rescale"], request["guidance_interval"]) if guided else None
+        sampler, start, whole_loop, one_step = self._compiled(request["sampler"], limits)
+        latents = arrays["noise"] if "noise" in arrays else seeded.normal(inputs["seeds"], self.latent_shape)
+        if "images" in arrays:
+            known = self._encode_images(arrays["images"])
             latents = start(known, latents, inputs["num_steps"], inputs["first_step"])
-            if "masks" in batch:
-                inputs |= {"known_latents": known, "repaint": self._on_latents(batch["masks"])}
-        if callback is None:
+            if "masks" in arrays:
+                inputs |= {"known_latents": known, "repaint": masks_on_latents(arrays["masks"], self.latent_shape)}
+        if watcher is None:
             return whole_loop(latents, inputs)
-        count = max(self.count_steps(batch))
-        state = sampler.init_state(latents)
-        for step in range(count):
-            latents, state = one_step(latents, state, np.int32(step), inputs)
-            callback(step + 1, count, lambda x=latents: ops.convert_to_numpy(self._decode(x)))
-        return latents
-
-    def _on_latents(self, masks):
-        """bool (n, height, width) -> bool (n, h, w, 1): True for latents that cover any pixel of the mask."""
-        height, width, _ = self.latent_shape
-        tiles = masks.reshape(len(masks), height, masks.shape[1] // height, width, masks.shape[2] // width)
-        return tiles.any(axis=(2, 4))[..., None]
+        count, places = max(self.count_steps(request)), (inputs["num_steps"], inputs["first_step"])
+        step = functools.partial(one_step, inputs=inputs)
+        for index, frame in enumerate(watch(sampler, self.model.noise_schedule, step, latents, *places)):
+            watcher(index, count, lambda x=frame.noisy_latents: ops.convert_to_numpy(self._decode(x)))
+        return frame.noisy_latents
 
     def _compiled(self, sampler, guidance):
         """A sampler, its compiled start, loop and single step, kept for the next call."""
@@ -258,8 +277,8 @@ class Pipeline:
         schedule = self.model.noise_schedule
 
         def parts(inputs):
-            guided = {} if guidance is None else dict(zip(GUIDANCE, (inputs["guidance_scale"], *guidance), strict=True))
-            denoiser = self.denoiser(inputs["context"], inputs["context_mask"], **guided, shares=inputs.get("shares"))
+            guided = () if guidance is None else (inputs["guidance_scale"], *guidance)
+            denoiser = self.denoiser(inputs["conditioning"], *guided, shares=inputs.get("shares"))
             if "repaint" in inputs:
                 denoiser = KnownRegion(denoiser, schedule, inputs["known_latents"], inputs["repaint"])
             return denoiser, {name: inputs[name] for name in ("num_steps", "seeds", "first_step")}
@@ -273,6 +292,11 @@ class Pipeline:
 
         def one_step(noisy_latents, state, step, inputs):
             denoiser, settings = parts(inputs)
-            return sampler.advance(denoiser, schedule, noisy_latents, state, step, **settings)
+            return observe(sampler, denoiser, schedule, noisy_latents, state, step, **settings)
 
         return sampler, *(compile_function(function, self.model) for function in (start, whole_loop, one_step))
+
+
+def _first_steps(request):
+    """The places where the images of a request begin, in steps: float32 (n,)."""
+    return (np.array(request["num_steps"]) * (1.0 - np.array(request["strength"]))).astype("float32")

@@ -3,36 +3,38 @@
 import numpy as np
 from keras import ops
 
-from latentdiff.settings.prompt_syntax import parse
+from latentdiff.diffusion import conditioning as trees
 
 
-def encode(prompts, text_encoder, encode_text):
+def encode(parsed, text_encoder, encode_text):
     """Text features of prompts with weights and mixtures.
 
     A word of weight w stands for null + w (feature - null), with the mean feature of the empty prompt: 0 says nothing,
     1 is the word itself, more exaggerates it. A contextual encoder has told the other words about it; these stay.
 
     Args:
-        prompts: list of n strings.
+        parsed: list of n parsed prompts, see `prompt_syntax.parse`.
         text_encoder: the `TextEncoder`.
-        encode_text: function from token ids to context and context_mask, `Pipeline.encode_text`.
+        encode_text: function from token ids to a conditioning, `Pipeline.encode_text`.
 
     Returns:
-        context: float32 (parts * n, tokens, dim), the first parts of all prompts in front.
-        context_mask: bool (parts * n, tokens).
+        conditioning: that of parts * n rows, the first parts of all prompts in front.
         shares: those of the parts, a float32 array (n,) for each; or None where no prompt is a mixture.
     """
-    parsed = [parse(prompt) for prompt in prompts]
     count = max(map(len, parsed))
     rows = [parts[min(place, len(parts) - 1)] for place in range(count) for parts in parsed]
     shares = np.array([[part.share for part in parts] + [0.0] * (count - len(parts)) for parts in parsed], "float32")
     shares = tuple(shares.T) if count > 1 else None
     if not any(part.weighted for part in rows):
-        return *encode_text(text_encoder.tokenize([part.text for part in rows])), shares
+        return encode_text(text_encoder.tokenize([part.text for part in rows])), shares
     token_ids, weights = zip(*(text_encoder.tokenize_pieces(part.pieces) for part in rows), strict=True)
     (empty,) = text_encoder.tokenize([""])
-    context, context_mask = encode_text(np.stack([*token_ids, empty]))
-    visible = ops.cast(context_mask[-1:, :, None], "float32")
-    null = ops.sum(visible * context[-1:], axis=1, keepdims=True) / ops.sum(visible)  # (1, 1, dim)
+    encoded = encode_text(np.stack([*token_ids, empty]))
+    conditioning, null = trees.rows(encoded, None, -1), trees.rows(encoded, -1, None)
+    visible = ops.cast(text_encoder.mask(empty[None])[:, :, None], "float32")  # (1, tokens, 1)
     extra = np.stack(weights)[:, :, None] - 1.0  # (parts * n, tokens, 1)
-    return context[:-1] + extra * (context[:-1] - null), context_mask[:-1], shares
+    for name in text_encoder.token_features:
+        features = conditioning[name]  # (parts * n, tokens, dim)
+        mean = ops.sum(visible * null[name], axis=1, keepdims=True) / ops.sum(visible)  # (1, 1, dim)
+        conditioning[name] = features + extra * (features - mean)
+    return conditioning, shares

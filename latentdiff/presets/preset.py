@@ -14,10 +14,10 @@ from pathlib import Path
 
 import keras
 
-from latentdiff.diffusion.guidance import finite_interval, read_interval
 from latentdiff.models import autoencoder, latent_diffusion, text_encoder, unet  # noqa: F401  the classes of a config
 from latentdiff.presets import weights as preset_weights
 from latentdiff.presets.folder import CONFIG_FILE, preset_folder
+from latentdiff.settings.table import SETTINGS
 from latentdiff.version import __version__
 
 TASK_FILE = "task.json"
@@ -39,8 +39,7 @@ def load_preset(preset):
         ValueError: no such preset, or a file of it is missing, truncated or changed; names the file.
     """
     folder = preset_folder(preset)
-    settings = _read_json(folder / TASK_FILE)
-    settings["guidance_interval"] = read_interval(settings.get("guidance_interval"))
+    settings = {name: _read_setting(name, value) for name, value in _read_json(folder / TASK_FILE).items()}
     model = keras.saving.deserialize_keras_object(_read_json(folder / CONFIG_FILE))
     try:
         model.text_encoder.tokenizer.load_assets(str(folder / TOKENIZER_FOLDER))
@@ -72,10 +71,20 @@ def save_preset(folder, model, settings, float16=False, max_shard_bytes=None):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / CONFIG_FILE, _without_training(keras.saving.serialize_keras_object(model)))
-    _write_json(folder / TASK_FILE, {**settings, "guidance_interval": finite_interval(settings["guidance_interval"])})
+    _write_json(folder / TASK_FILE, {name: _write_setting(name, value) for name, value in settings.items()})
     model.text_encoder.tokenizer.save_to_preset(str(folder))
     _write_json(folder / METADATA_FILE, _metadata(model))
     preset_weights.save(model, folder, float16, max_shard_bytes)
+
+
+def _write_setting(name, value):
+    return SETTINGS[name].to_json(value) if name in SETTINGS else value
+
+
+def _read_setting(name, value):
+    """The setting that `_write_setting` made this of."""
+    is_interval = name in SETTINGS and SETTINGS[name].kind is tuple and value is not None
+    return SETTINGS[name].check(value) if is_interval else value
 
 
 def _check_vocabulary(tokenizer, folder):

@@ -7,46 +7,27 @@ import base64
 import http.client
 import io
 import json
-import operator
 import random
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import warnings
 
 import numpy as np
 
-from latentdiff.settings.picture_settings import each, each_negative_prompt, each_prompt, each_seed
-from latentdiff.settings.prompt_syntax import parse
+from latentdiff.settings.request import Request, check_count
+from latentdiff.settings.wire import SERVED, to_wire
 
-DEFAULT = -1  # for `num_steps` and `guidance_scale`: what the model is set to
 LONGEST_PAUSE = 5.0
+LONGEST_TIMEOUT = 86_400  # a day; clocks of the libraries below overflow at other places
 SIGNATURE = "png"
-DTYPES = {"seeds": "int32", "num_steps": "int32", "guidance_scale": "float32"}
+DTYPES = {row.wire: row.dtype for row in SERVED if row.kind is not str}
 
 
 class Busy(ConnectionError):
     """The server can't be reached, or has too much to do: it is worth trying again."""
-
-
-def plain_text(prompt, name="prompts"):
-    """The words of a prompt, as a server takes them: without the backslashes of `prompt_syntax`.
-
-    Args:
-        prompt: str.
-        name: of the argument that it came in, for errors.
-
-    Raises:
-        ValueError: a prompt with weights, or a mixture.
-    """
-    parts = parse(prompt, name)
-    if len(parts) > 1 or parts[0].weighted:
-        raise ValueError(
-            f"`{name}` must have neither weights nor mixtures, which a server can't do; with a backslash in front, "
-            f"( ) | : are plain characters. Received: {prompt!r}"
-        )
-    return parts[0].text
 
 
 class Client:
@@ -65,34 +46,29 @@ class Client:
     """
 
     def __init__(self, server, model, timeout=120.0, retries=5):
-        if timeout <= 0 or retries < 0:
-            raise ValueError(f"`timeout` must be above 0, `retries` not below. Received: {timeout=}, {retries=}")
+        if not 0 < timeout <= LONGEST_TIMEOUT or retries < 0:
+            raise ValueError(
+                f"`timeout` must be above 0 and at most {LONGEST_TIMEOUT} seconds, `retries` not below 0. "
+                f"Received: {timeout=}, {retries=}"
+            )
         transport = _Rest if "://" in server else _Grpc
         self._transport = transport(server, model)
         self.server = server
         self.timeout = timeout
         self.retries = retries
 
-    def generate(
-        self,
-        prompts,
-        negative_prompts=None,
-        num_steps=None,
-        guidance_scale=None,
-        seed=None,
-        num_images=1,
-        batch_size=8,
-    ):
-        """Pictures of what the prompts say; arguments and result are as those of `TextToImage.generate`.
+    def generate(self, prompts, *, images=None, masks=None, num_images=1, batch_size=8, **settings):
+        """Images of what the prompts say; arguments and result are those of `TextToImage.generate`.
 
-        Prompts have no weights and are no mixtures: a server knows neither.
+        Prompts have no weights and are no mixtures: a server knows neither. It takes no `images` and no `masks`, and
+        the settings that are not inputs of its model stay as the model was exported.
 
         Args:
-            batch_size: pictures asked for at a time; the server refuses more than its `max_batch_size`.
+            batch_size: images asked for at a time; the server refuses more than its `max_batch_size`.
 
         Raises:
-            ValueError: lists of other lengths than the prompts, prompts with weights, or what the server calls an
-                invalid argument.
+            ValueError: lists of other lengths than the prompts, prompts with weights, `images` or `masks`, or what the
+                server calls an invalid argument.
             TimeoutError: no answer in time.
             ConnectionError: the server is not there, or too busy, for all tries.
             OSError: any other failure at the server.
@@ -100,14 +76,18 @@ class Client:
         Warns:
             UserWarning: the server used another setting than the one asked for, see docs/serving.md.
         """
-        single = isinstance(prompts, str) and num_images == 1
-        if operator.index(num_images) < 1 or operator.index(batch_size) < 1:
-            raise ValueError(f"`num_images`, `batch_size` must be at least 1. Received: {num_images=}, {batch_size=}")
-        rows = _rows(prompts, negative_prompts, num_steps, guidance_scale, seed, num_images)
-        pictures = []
-        for start in range(0, len(rows["seeds"]), batch_size):
-            pictures += self._batch({name: values[start : start + batch_size] for name, values in rows.items()})
-        return pictures[0] if single else np.stack(pictures)
+        given = [name for name, value in {"images": images, "masks": masks}.items() if value is not None]
+        if given:
+            raise ValueError(f"`{given[0]}` is no input of a served model")
+        made = self.draw(Request.build(prompts, num_images=num_images, **settings), batch_size)
+        return made[0] if isinstance(prompts, (str, bytes)) and num_images == 1 else made
+
+    def draw(self, request, batch_size=8):
+        """uint8 images (n, height, width, 3) of a `Request`."""
+        made = []
+        for batch in request.batches(check_count("batch_size", batch_size)):
+            made += self._batch(to_wire(batch))
+        return np.stack(made)
 
     def _batch(self, rows):
         from PIL import Image
@@ -118,7 +98,7 @@ class Client:
             raise OSError(f"{self.server} answered with {received} pictures. Expected: {asked}")
         for text in answer["warnings"]:
             if text:
-                warnings.warn(text, stacklevel=3)  # where `generate` is called
+                warnings.warn(text, stacklevel=4)  # where `generate` is called
         return [np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in answer["image_bytes"]]
 
     def _ask(self, rows):
@@ -155,7 +135,8 @@ class _Grpc:
         request.model_spec.signature_name = SIGNATURE
         for name, values in rows.items():
             tensor = request.inputs[name]
-            tensor.tensor_shape.dim.add(size=len(values))
+            for size in np.shape(values):
+                tensor.tensor_shape.dim.add(size=size)
             if name in DTYPES:
                 tensor.dtype = {"int32": 3, "float32": 1}[DTYPES[name]]  # of tensorflow/core/framework/types.proto
                 tensor.tensor_content = np.asarray(values, DTYPES[name]).tobytes()
@@ -186,7 +167,7 @@ class _Rest:
         if not server.startswith(("http://", "https://")):
             raise ValueError(f"`server` must be HOST:PORT or http://HOST:PORT. Received: server={server!r}")
         self.server = server.rstrip("/")
-        self.url = f"{self.server}/v1/models/{model}:predict"
+        self.url = f"{self.server}/v1/models/{urllib.parse.quote(model, safe='')}:predict"
 
     def predict(self, rows, timeout):
         inputs = {name: np.asarray(values, DTYPES.get(name)).tolist() for name, values in rows.items()}
@@ -247,17 +228,3 @@ def _within(seconds, function):
     if error is not None:
         raise error
     return result
-
-
-def _rows(prompts, negative_prompts, num_steps, guidance_scale, seed, num_images):
-    """One value of each input for each picture."""
-    prompts = each_prompt(prompts)
-    count = len(prompts)
-    texts = {"prompts": prompts, "negative_prompts": each_negative_prompt(negative_prompts, count)}
-    rows = {
-        **{name: [plain_text(text, name) for text in texts[name]] for name in texts},
-        "num_steps": each(DEFAULT if num_steps is None else num_steps, count, "num_steps", operator.index),
-        "guidance_scale": each(DEFAULT if guidance_scale is None else guidance_scale, count, "guidance_scale", float),
-    }
-    rows = {name: np.repeat(values, num_images).tolist() for name, values in rows.items()}
-    return {**rows, "seeds": each_seed(seed, count, num_images).tolist()}

@@ -8,7 +8,10 @@ bars included; a backslash in front of ( ) | : takes a special meaning from it.
 import dataclasses
 import re
 
+from latentdiff.settings.table import MAX_PROMPT_BYTES
+
 MAX_WEIGHT = 10.0
+MAX_DEPTH = 20  # of weights in weights
 NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
 WEIGHTED = re.compile(rf"(?P<text>(?:\\.|[^\\])*):\s*(?P<weight>{NUMBER})\s*", re.DOTALL | re.IGNORECASE)
 
@@ -46,10 +49,16 @@ def parse(prompt, name="prompts"):
     Raises:
         ValueError: a weight outside [0, 10], a mixture of which only some parts have one, or whose weights are all 0.
     """
+    size = len(prompt.encode("utf-8", "replace"))
+    if size > MAX_PROMPT_BYTES:
+        raise ValueError(
+            f"`{name}` must have at most {MAX_PROMPT_BYTES} bytes. Received: {size} bytes, {prompt[:40]!r}..."
+        )
     try:
         return _parts(prompt)
     except ValueError as error:
-        raise ValueError(f"`{name}` has {error}. Received: {prompt!r}") from None
+        literal = f"; to take the text as it stands, write {escape(prompt)!r}" if len(prompt) <= 200 else ""
+        raise ValueError(f"`{name}` has {error}{literal}. Received: {prompt!r}") from None
 
 
 def escape(text):
@@ -77,10 +86,7 @@ def _parts(prompt):
         return [Part(1.0, _pieces(prompt))]
     if not all(matches):
         missing = texts[matches.index(None)].strip()
-        raise ValueError(
-            f"a mixture with a part that has no weight, {missing!r}: write TEXT:NUMBER | TEXT:NUMBER, or "
-            r"\| and \: for characters without a meaning"
-        )
+        raise ValueError(f"a mixture with a part that has no weight, {missing!r}: write TEXT:NUMBER | TEXT:NUMBER")
     weights = [_number(match["weight"]) for match in matches]
     if not sum(weights):
         raise ValueError("a mixture whose weights are all 0")
@@ -101,9 +107,7 @@ def _split(prompt):
 def _number(text):
     number = float(text)
     if not 0.0 <= number <= MAX_WEIGHT:
-        raise ValueError(
-            f"a weight outside [0, {MAX_WEIGHT:g}], {text}; write \\( and \\) for parentheses without a meaning"
-        )
+        raise ValueError(f"a weight outside [0, {MAX_WEIGHT:g}], {text}")
     return number
 
 
@@ -119,14 +123,16 @@ def _pieces(text):
     return tuple(pieces)
 
 
-def _raw_pieces(text, weight):
+def _raw_pieces(text, weight, depth=0):
     start = place = 0
     while place < len(text):
         inner = _inside(text, place)
         match = inner and WEIGHTED.fullmatch(inner)
         if match:
             yield text[start:place], weight
-            yield from _raw_pieces(match["text"], weight * _number(match["weight"]))
+            if depth == MAX_DEPTH:
+                raise ValueError(f"weights nested more than {MAX_DEPTH} deep")
+            yield from _raw_pieces(match["text"], weight * _number(match["weight"]), depth + 1)
             start = place = place + len(inner) + 2
         else:
             place += 2 if text[place] == "\\" else 1

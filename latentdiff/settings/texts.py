@@ -1,57 +1,71 @@
-"""Text that comes from outside: strings, bytes, arrays and tensors of them. On the standard library alone."""
+"""Texts as people hand them in: str, bytes, arrays and tensors of either."""
 
 
-def as_text(value, where):
-    """One str or bytes (UTF-8) as str.
+def as_texts(value, name):
+    """One text or many, as a list of str.
 
     Args:
-        value: str or bytes, numpy's kinds of them, or a string tensor of one.
-        where: what the text is, for the message, such as "`captions`, row 3,".
+        value: str or bytes (UTF-8), or a list, tuple, array or eager tensor of those.
+        name: of the argument, for errors.
 
     Raises:
-        ValueError: it is neither, or no valid Unicode; the message begins with `where`.
+        ValueError: something else, also inside the list; the row is named. Bytes that are not UTF-8, and str that no
+            encoding can write (a lone surrogate).
     """
     value = value.numpy() if hasattr(value, "numpy") else value
-    if isinstance(value, bytes | bytearray):
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, (str, bytes)):
+        value = [value]
+    if isinstance(value, (dict, set)) or not hasattr(value, "__iter__"):
+        raise ValueError(f"`{name}` must be a str or a list of str. Received: {name}={value!r}")
+    texts = []
+    for row, entry in enumerate(value):
         try:
-            value = bytes(value).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{where} must be text in UTF-8. Received: {bytes(value)[:60]!r}") from error
-    if not isinstance(value, str):
-        raise ValueError(f"{where} must be text. Received: {value!r}")
-    if not is_unicode(value):
-        raise ValueError(f"{where} must be valid Unicode text. Received: {value[:60]!r}")
-    return str(value)
+            texts.append(as_text(entry))
+        except (TypeError, UnicodeError) as error:
+            raise ValueError(f"`{name}` must be valid Unicode text. Received: {name}[{row}]={entry!r}") from error
+    return texts
 
 
-def is_unicode(text):
-    """Whether a str holds characters only: no lone surrogates, and no NUL, which UTF-16 read as UTF-8 is full of."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text
+def as_text(value):
+    """One str or bytes (UTF-8) as str; raises TypeError for anything else, UnicodeError for what is not Unicode."""
+    value = value.numpy() if hasattr(value, "numpy") else value
+    if not isinstance(value, (str, bytes)):
+        raise TypeError(f"a text must be str or bytes. Received: {value!r}")
+    text = value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    text.encode("utf-8")  # a lone surrogate can't be written
+    return text
 
 
-def as_texts(values, name, count=None):
-    """Texts of many rows as a list of str.
+def as_rows(values, name, count=None):
+    """Texts of many rows, such as captions, as a list of str.
 
     Args:
-        values: list, tuple, array or string tensor of str or bytes (UTF-8), one for each row.
-        name: of the argument, for messages.
+        values: list, tuple, array or eager tensor of str or bytes (UTF-8), one for each row.
+        name: of the argument, for errors.
         count: number of rows that there must be, where it is known.
 
     Raises:
         ValueError: one text in place of many, another number of them, or a row that is no text; names the row.
     """
-    if isinstance(values, str | bytes | bytearray):
-        raise ValueError(f"`{name}` must be one text for each row, in a list. Received: {name}={values!r}")
     values = values.numpy() if hasattr(values, "numpy") else values
     values = values.tolist() if hasattr(values, "tolist") else values
-    try:
-        values = list(values)
-    except TypeError as error:
-        raise ValueError(f"`{name}` must be one text for each row. Received: {name}={values!r}") from error
+    if isinstance(values, (str, bytes, dict, set)) or not hasattr(values, "__iter__"):
+        raise ValueError(f"`{name}` must be one text for each row, in a list. Received: {name}={values!r}")
+    values = list(values)
     if count is not None and len(values) != count:
         raise ValueError(f"`{name}` must be one text for each of the {count} rows. Received: {len(values)} of them")
-    return [as_text(value, f"`{name}`, row {row},") for row, value in enumerate(values)]
+    return [checked_text(value, f"`{name}`, row {row},") for row, value in enumerate(values)]
+
+
+def checked_text(value, where):
+    """One str or bytes (UTF-8) as str; else a ValueError that begins with `where`. NUL is no text: UTF-16 has it."""
+    try:
+        text = as_text(value)
+    except TypeError as error:
+        raise ValueError(f"{where} must be text. Received: {value!r}") from error
+    except UnicodeError as error:
+        raise ValueError(f"{where} must be valid Unicode text. Received: {value[:60]!r}") from error
+    if "\0" in text:
+        raise ValueError(f"{where} must be valid Unicode text. Received: {text[:60]!r}")
+    return text

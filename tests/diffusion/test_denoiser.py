@@ -8,7 +8,7 @@ from latentdiff.diffusion.noise_schedule import PREDICTION_TYPES
 
 SCHEDULE = NoiseSchedule("cosine")
 LATENTS, NOISE = normal(0, 2, 2, 2, 3), normal(1, 2, 2, 2, 3)
-CONTEXT, MASK = normal(2, 2, 5, 4), np.ones((2, 5), "bool")
+CONDITIONING = {"context": normal(2, 2, 5, 4), "pooled": normal(3, 2, 4)}
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
@@ -16,15 +16,15 @@ def test_a_perfect_network_makes_a_perfect_denoiser(prediction_type):
     timesteps, seen = np.array([10.0, 700.5], "float32"), {}
     noisy_latents = arrays(SCHEDULE.add_noise(LATENTS, NOISE, timesteps))
 
-    def unet(inputs):
+    def network(inputs):
         seen.update(inputs)
         return SCHEDULE.target(LATENTS, NOISE, timesteps, prediction_type)
 
-    parts = Denoiser(unet, SCHEDULE, prediction_type, CONTEXT, MASK)(noisy_latents, timesteps)
+    parts = Denoiser(network, SCHEDULE, prediction_type, CONDITIONING)(noisy_latents, timesteps)
     assert_close(parts, (LATENTS, NOISE), 1e-4)
     assert_close(
-        {name: seen[name] for name in sorted(seen)},
-        {"context": CONTEXT, "context_mask": MASK, "noisy_latents": noisy_latents, "timesteps": timesteps},
+        seen,
+        {**CONDITIONING, "noisy_latents": noisy_latents, "timesteps": timesteps},
         0.0,
     )
 
@@ -32,9 +32,9 @@ def test_a_perfect_network_makes_a_perfect_denoiser(prediction_type):
 def test_the_network_is_never_asked_about_the_clean_end():
     asked = []
 
-    def unet(inputs):
+    def network(inputs):
         asked.append(arrays(inputs["timesteps"]))
         return NOISE
 
-    Denoiser(unet, SCHEDULE, "noise", CONTEXT, MASK)(LATENTS, np.array([-1.0, 5.0], "float32"))
+    Denoiser(network, SCHEDULE, "noise", CONDITIONING)(LATENTS, np.array([-1.0, 5.0], "float32"))
     np.testing.assert_array_equal(asked, [[0.0, 5.0]])

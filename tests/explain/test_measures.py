@@ -38,7 +38,7 @@ def test_an_oracle_guesses_without_error_and_sees_more_noise_first(lesson):
     latents, noise = np.random.default_rng(0).standard_normal((2, 3, *lesson.pipeline.latent_shape)).astype("float32")
     model = lesson.pipeline.model
 
-    def knows_the_answer(context, context_mask, shares):
+    def knows_the_answer(conditioning, shares):
         return lambda noisy_latents, timesteps: (ops.convert_to_tensor(latents), noisy_latents)
 
     pipeline = types.SimpleNamespace(model=model, denoiser=knows_the_answer)

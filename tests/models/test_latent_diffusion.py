@@ -72,8 +72,14 @@ def test_compiled_equals_eager(untouched):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"unet": lambda: tiny_unet(context_dim=6)}, "`unet` must take 3 latent channels and a context of 12"),
-        ({"unet": lambda: tiny_unet(latent_shape=(4, 4, 4))}, "`unet` must take 3 latent channels"),
+        (
+            {"unet": lambda: tiny_unet(context_dim=6)},
+            r"`unet` must take `context` of shape \(None, 8, 12\).*Received: one that takes \(None, None, 6\)",
+        ),
+        (
+            {"unet": lambda: tiny_unet(latent_shape=(4, 4, 4))},
+            r"`unet` must take `noisy_latents` of shape \(None, None, None, 3\)",
+        ),
         ({"context_dropout": lambda: 1.5}, "`context_dropout`.*Received: context_dropout=1.5"),
         ({"prediction_type": lambda: "epsilon"}, "`prediction_type`"),
         (
@@ -234,14 +240,15 @@ def test_dropped_captions_are_the_empty_one(names):
     data = dict(zip(("context", "context_mask"), caption, strict=True))
     if names == ("token_ids",):
         data = {"token_ids": ops.convert_to_tensor(text_encoder.tokenize(["a red apple"] * 400))}
-    context, mask = arrays(model._context(data, training=True))
+    conditioning = arrays(model._conditioning(data, training=True))
+    context, mask = conditioning["context"], conditioning["context_mask"]
     dropped = np.array([np.array_equal(row, arrays(empty[1])[0]) for row in mask])
     assert abs(dropped.mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 400)
     expected = np.where(dropped[:, None, None], arrays(empty[0]), arrays(caption[0]))
     np.testing.assert_allclose(context, expected, atol=1e-5)
     np.testing.assert_array_equal(mask[~dropped], arrays(caption[1])[~dropped])
-    kept, _ = arrays(model._context(data, training=False))
-    np.testing.assert_allclose(kept, arrays(caption[0]), atol=1e-5)
+    kept = arrays(model._conditioning(data, training=False))
+    np.testing.assert_allclose(kept["context"], arrays(caption[0]), atol=1e-5)
 
 
 def test_fit_compiled():

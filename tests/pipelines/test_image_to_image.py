@@ -32,7 +32,7 @@ def reconstruction(model, images):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_strength_0_is_the_reconstruction(pipeline, sampler):
     inputs = {"images": PICTURES, "prompts": ["a cat", "red", ""]}
-    received = pipeline.generate(inputs, strength=0.0, num_steps=[1, 3, 5], seed=1, sampler=sampler)
+    received = pipeline.generate(**inputs, strength=0.0, num_steps=[1, 3, 5], seed=1, sampler=sampler)
     assert gap(received, reconstruction(pipeline.model, PICTURES)) <= 1
 
 
@@ -41,7 +41,7 @@ def test_strength_1_is_plain_generation(plain, sampler):
     """Bit for bit, where both loops are compiled for the same shapes: hence new pipelines."""
     prompts, settings = ["a cat", "red"], {"num_steps": [2, 4], "seed": [1, 2], "sampler": sampler}
     from_pictures, from_nothing = (kind(plain.model, guidance_scale=2.0) for kind in (ImageToImage, TextToImage))
-    received = from_pictures.generate({"images": PICTURES[:2], "prompts": prompts}, strength=1.0, **settings)
+    received = from_pictures.generate(prompts, images=PICTURES[:2], strength=1.0, **settings)
     np.testing.assert_array_equal(received, from_nothing.generate(prompts, **settings))
 
 
@@ -50,7 +50,7 @@ def test_the_stronger_the_farther(pipeline):
     inputs = {"images": PICTURES, "prompts": ["a cat"] * 3, "negative_prompts": "red"}
     kept = reconstruction(pipeline.model, PICTURES).astype(int)
     distances = [
-        np.abs(pipeline.generate(inputs, strength=strength, seed=[1, 2, 3], num_steps=10).astype(int) - kept).mean()
+        np.abs(pipeline.generate(**inputs, strength=strength, seed=[1, 2, 3], num_steps=10).astype(int) - kept).mean()
         for strength in (0.0, 0.03, 0.3, 1.0)
     ]
     assert distances[0] < distances[1] < distances[2] < distances[3]
@@ -61,10 +61,10 @@ def test_a_picture_does_not_depend_on_its_batch(pipeline):
         ["a red apple", "a cat", ""],
         {"num_steps": [1, 5, 3], "strength": [0.5, 0.9, 0.0], "guidance_scale": [1.0, 3.0, 7.5], "seed": [4, 4, 0]},
     )
-    together = pipeline.generate({"images": PICTURES, "prompts": prompts}, **settings)
+    together = pipeline.generate(prompts, images=PICTURES, **settings)
     for row in range(3):
         one = {name: values[row] for name, values in settings.items()}
-        alone = pipeline.generate({"images": PICTURES[row], "prompts": prompts[row]}, **one)
+        alone = pipeline.generate(prompts[row], images=PICTURES[row], **one)
         assert gap(together[row], alone) <= LEVELS
 
 
@@ -73,19 +73,16 @@ def test_a_picture_does_not_depend_on_its_batch(pipeline):
 
 def test_one_picture_for_many_prompts_and_variations(pipeline):
     inputs = {"images": PICTURES[0], "prompts": ["a cat", "red"]}
-    pictures = pipeline.generate(inputs, strength=0.5, seed=[5, 9], num_images=2)
+    pictures = pipeline.generate(**inputs, strength=0.5, seed=[5, 9], num_images=2)
     assert pictures.shape == (4, 8, 8, 3) and pictures.dtype == np.uint8
     assert gap(pictures[0], pictures[1]) > LEVELS
-    alone = pipeline.generate({"images": PICTURES[0], "prompts": "red"}, strength=0.5, seed=10)
+    alone = pipeline.generate("red", images=PICTURES[0], strength=0.5, seed=10)
     assert alone.shape == (8, 8, 3) and gap(pictures[3], alone) <= LEVELS
 
 
 def test_float_pictures(pipeline):
     images = PICTURES[0].astype("float64") / 127.5 - 1.0
-    first, second = (
-        pipeline.generate({"images": given, "prompts": "a cat"}, strength=0.5, seed=1)
-        for given in (PICTURES[0], images)
-    )
+    first, second = (pipeline.generate("a cat", images=given, strength=0.5, seed=1) for given in (PICTURES[0], images))
     assert gap(first, second) <= 1
 
 
@@ -97,11 +94,11 @@ def test_callback_sees_the_steps_that_are_taken(pipeline):
 
     inputs = {"images": PICTURES[:2], "prompts": ["a cat", "red"]}
     settings = {"num_steps": [10, 4], "strength": [0.25, 1.0], "seed": 1}
-    pictures = pipeline.generate(inputs, callback=callback, **settings)
+    pictures = pipeline.generate(**inputs, callback=callback, **settings)
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert gap(pictures, pipeline.generate(inputs, **settings)) <= LEVELS
+    assert gap(pictures, pipeline.generate(**inputs, **settings)) <= LEVELS
     seen.clear()
-    pipeline.generate(inputs, callback=callback, strength=0.0)
+    pipeline.generate(**inputs, callback=callback, strength=0.0)
     assert seen == []
 
 
@@ -111,7 +108,7 @@ def test_from_preset(plain, tmp_path):
     assert type(loaded) is ImageToImage and (loaded.num_steps, loaded.guidance_scale) == (2, 2.0)
     assert type(TextToImage.from_preset(tmp_path)) is TextToImage
     expected = ImageToImage(plain.model, num_steps=2, guidance_scale=2.0)
-    first, second = (each.generate({"images": PICTURES[0], "prompts": "a cat"}, seed=1) for each in (loaded, expected))
+    first, second = (each.generate("a cat", images=PICTURES[0], seed=1) for each in (loaded, expected))
     assert gap(first, second) <= 1
 
 
@@ -121,7 +118,7 @@ def test_from_pipeline(plain):
     assert editor.model is plain.model and (editor.num_steps, plain.num_steps) == (2, 3)
     plain.generate("a cat", seed=1)
     count = len(plain._loops)
-    received = editor.generate({"images": PICTURES[0], "prompts": "a cat"}, strength=1.0, seed=1)
+    received = editor.generate("a cat", images=PICTURES[0], strength=1.0, seed=1)
     assert len(plain._loops) == count
     np.testing.assert_array_equal(received, plain.generate("a cat", seed=1, num_steps=2))
 
@@ -137,31 +134,32 @@ def test_from_pipeline_of_another_size():
     assert received.shape == (12, 10, 3) and gap(received, expected) <= 1
     editor = ImageToImage.from_pipeline(first, image_size=(12, 10))
     images = np.stack([received] * 2)
-    made = editor.generate({"images": images, "prompts": ["a cat", "red"]}, strength=0.5, seed=1)
+    made = editor.generate(["a cat", "red"], images=images, strength=0.5, seed=1)
     assert made.shape == (2, 12, 10, 3)
 
 
 @pytest.mark.parametrize(
     "inputs, settings, message",
     [
-        ({}, {"strength": 1.5}, r"`strength` must lie in \[0.0, 1.0\]. Received: strength=1.5"),
-        ({}, {"strength": -0.1}, "`strength` must lie in"),
-        ({}, {"strength": float("nan")}, "`strength` must lie in"),
-        ({}, {"strength": [0.5, 0.5]}, "`strength` must be one value or one for each of the 1 prompts"),
+        ({}, {"strength": 1.5}, "`strength` must be a number from 0 to 1. Received: strength=1.5"),
+        ({}, {"strength": -0.1}, "`strength` must be a number"),
+        ({}, {"strength": float("nan")}, "`strength` must be a number"),
+        ({}, {"strength": [0.5, 0.5]}, "`strength` must be one value, or one for each of the 1 prompts"),
         ({"images": PICTURES[:, :6]}, {}, r"`images` must have shape \(8, 8, 3\).*images.shape=\(3, 6, 8, 3\)"),
         ({"images": PICTURES[:2]}, {}, r"`images` must have shape.*\(1, 8, 8, 3\)"),
         ({"images": PICTURES[0].astype("float32")}, {}, r"`images` must be uint8 in \[0, 255\] or float in \[-1, 1\]"),
         ({"images": PICTURES[0].astype("int64")}, {}, "`images` must be uint8.*Received: int64"),
         ({"images": np.full((8, 8, 3), np.nan)}, {}, "`images` must be uint8"),
-        ({"masks": np.ones((8, 8))}, {}, r"`inputs` must be a dict with the keys \['images', 'prompts'\].*'masks'"),
+        ({"masks": np.ones((8, 8))}, {}, "ImageToImage does not take `masks`"),
+        ({}, {"keep_pixels": True}, "`keep_pixels` goes with `masks`, which ImageToImage does not take"),
     ],
 )
 def test_wrong_inputs(plain, inputs, settings, message):
     pipeline = ImageToImage(plain.model, num_steps=3)
     with pytest.raises(ValueError, match=message):
-        pipeline.generate({"images": PICTURES[0], "prompts": "a cat", **inputs}, **settings)
+        pipeline.generate("a cat", **{"images": PICTURES[0], **inputs}, **settings)
 
 
-def test_inputs_that_are_no_dict(pipeline):
-    with pytest.raises(ValueError, match="`inputs` must be a dict with the keys.*Received: str"):
+def test_no_image(pipeline):
+    with pytest.raises(ValueError, match="ImageToImage needs `images`"):
         pipeline.generate("a cat")

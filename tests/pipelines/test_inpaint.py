@@ -37,7 +37,7 @@ def test_the_known_latents_are_kept(pipeline, sampler, monkeypatch):
     known = arrays(pipeline.model.autoencoder.encode(PICTURES[:1]))
     seen = []
     monkeypatch.setattr(pipeline, "_decode", lambda latents: seen.append(arrays(latents)) or PICTURES[:1])
-    pipeline.generate(inputs(), seed=1, sampler=sampler)
+    pipeline.generate(**inputs(), seed=1, sampler=sampler)
     (received,) = seen
     repainted = np.zeros((4, 4), bool)
     repainted[2:, 1:3] = True
@@ -48,28 +48,28 @@ def test_the_known_latents_are_kept(pipeline, sampler, monkeypatch):
 
 def test_nothing_masked_is_the_reconstruction(pipeline, model):
     expected = arrays(to_uint8(model.autoencoder.decode(model.autoencoder.encode(PICTURES[:1]))))[0]
-    assert gap(pipeline.generate(inputs(np.zeros((8, 8), bool)), seed=1), expected) <= 1
+    assert gap(pipeline.generate(**inputs(np.zeros((8, 8), bool)), seed=1), expected) <= 1
 
 
 def test_all_masked_is_image_to_image(pipeline, model):
     plain = ImageToImage(model, num_steps=3, guidance_scale=2.0)
     for strength in (0.4, 1.0):
-        expected = plain.generate({"images": PICTURES[0], "prompts": "a cat"}, strength=strength, seed=1)
-        received = pipeline.generate(inputs(np.ones((8, 8), int)), strength=strength, seed=1)
+        expected = plain.generate("a cat", images=PICTURES[0], strength=strength, seed=1)
+        received = pipeline.generate(**inputs(np.ones((8, 8), int)), strength=strength, seed=1)
         assert gap(received, expected) <= 1
 
 
 def test_what_is_painted_has_seen_what_is_known(pipeline):
-    first, second = (pipeline.generate(inputs(images=picture), seed=1) for picture in PICTURES)
+    first, second = (pipeline.generate(**inputs(images=picture), seed=1) for picture in PICTURES)
     assert gap(first[5:, 2:5], second[5:, 2:5]) > LEVELS
 
 
 def test_a_picture_does_not_depend_on_its_batch(pipeline):
     masks, settings = np.stack([MASK, MASK.T]), {"strength": [1.0, 0.5], "num_steps": [2, 5], "seed": [1, 2]}
-    together = pipeline.generate({"images": PICTURES, "masks": masks, "prompts": ["a cat", "red"]}, **settings)
+    together = pipeline.generate(["a cat", "red"], images=PICTURES, masks=masks, **settings)
     for row in range(2):
         one = {"images": PICTURES[row], "masks": masks[row], "prompts": ["a cat", "red"][row]}
-        alone = pipeline.generate(one, **{name: values[row] for name, values in settings.items()})
+        alone = pipeline.generate(**one, **{name: values[row] for name, values in settings.items()})
         assert gap(together[row], alone) <= LEVELS
 
 
@@ -88,15 +88,15 @@ def test_known_region_is_still_a_split():
 
 
 def test_pixels_can_be_kept(pipeline):
-    kept, plain = (pipeline.generate(inputs(), seed=1, keep_pixels=keep) for keep in (True, False))
+    kept, plain = (pipeline.generate(**inputs(), seed=1, keep_pixels=keep) for keep in (True, False))
     np.testing.assert_array_equal(kept[~MASK], PICTURES[0][~MASK])
     np.testing.assert_array_equal(kept[MASK], plain[MASK])
-    floats = pipeline.generate(inputs(images=PICTURES[0] / 127.5 - 1.0), seed=1, keep_pixels=True)
+    floats = pipeline.generate(**inputs(images=PICTURES[0] / 127.5 - 1.0), seed=1, keep_pixels=True)
     np.testing.assert_array_equal(floats[~MASK], PICTURES[0][~MASK])
 
 
 def test_variations(pipeline):
-    pictures = pipeline.generate(inputs(), seed=1, num_images=2, keep_pixels=True)
+    pictures = pipeline.generate(**inputs(), seed=1, num_images=2, keep_pixels=True)
     assert pictures.shape == (2, 8, 8, 3)
     np.testing.assert_array_equal(pictures[0][~MASK], pictures[1][~MASK])
     assert gap(*pictures) > LEVELS
@@ -109,14 +109,14 @@ def test_variations(pipeline):
         ({"masks": np.stack([MASK] * 2)}, r"`masks` must have shape.*\(2, 8, 8\)"),
         ({"masks": 255 * MASK.astype("uint8")}, r"`masks` must be bool, or 0 and 1.*Received: uint8 in \[0, 255\]"),
         ({"images": PICTURES[0, :, :4]}, "`images` must have shape"),
-        ({"mask": MASK}, "`inputs` must be a dict with the keys.*'mask'"),
+        ({"mask": MASK}, "Unknown setting. Did you mean 'masks'. Received: 'mask'"),
     ],
 )
 def test_wrong_inputs(pipeline, changes, message):
     with pytest.raises(ValueError, match=message):
-        pipeline.generate(inputs(**changes))
+        pipeline.generate(**inputs(**changes))
 
 
 def test_missing_mask(pipeline):
-    with pytest.raises(ValueError, match="`inputs` must be a dict with the keys.*Received: .'images', 'prompts'"):
-        pipeline.generate({"images": PICTURES[0], "prompts": "a cat"})
+    with pytest.raises(ValueError, match="Inpaint needs `masks`"):
+        pipeline.generate("a cat", images=PICTURES[0])

@@ -75,7 +75,7 @@ def test_mixtures():
 @pytest.mark.parametrize(
     "prompt, message",
     [
-        ("(red:11)", r"a weight outside \[0, 10\], 11; write.*Received: '\(red:11\)'"),
+        ("(red:11)", r"a weight outside \[0, 10\], 11; to take the text as it stands, write .*Received: '\(red:11\)'"),
         ("(red:-1)", "a weight outside"),
         ("a:1 | b", "a part that has no weight, 'b'.*TEXT:NUMBER | TEXT:NUMBER"),
         ("a:0 | b:0", "a mixture whose weights are all 0"),
@@ -85,7 +85,7 @@ def test_wrong_prompts(pipeline, prompt, message):
     with pytest.raises(ValueError, match=f"`prompts` has {message}"):
         pipeline.generate(prompt)
     with pytest.raises(ValueError, match=f"`negative_prompts` has {message}"):
-        pipeline.generate("a cat", prompt)
+        pipeline.generate("a cat", negative_prompts=prompt)
 
 
 def test_wrong_blend():
@@ -97,10 +97,9 @@ def test_wrong_blend():
 
 
 def encode(pipeline, *prompts):
-    context, context_mask, shares = prompt_weights.encode(
-        list(prompts), pipeline.model.text_encoder, pipeline.encode_text
-    )
-    return arrays(context), arrays(context_mask), shares
+    parsed = [parse(prompt) for prompt in prompts]
+    conditioning, shares = prompt_weights.encode(parsed, pipeline.model.text_encoder, pipeline.encode_text)
+    return arrays(conditioning["context"]), arrays(conditioning["context_mask"]), shares
 
 
 def test_features_follow_the_weight(pipeline):
@@ -120,8 +119,8 @@ def test_a_prompt_without_weights_is_bit_for_bit_what_it_was(pipeline):
     for prompt in ("a (red) cat", "a red cat"):
         context, context_mask, _ = encode(pipeline, prompt)
         expected = arrays(pipeline.encode_text(pipeline.model.text_encoder.tokenize([prompt])))
-        np.testing.assert_array_equal(context, expected[0])
-        np.testing.assert_array_equal(context_mask, expected[1])
+        np.testing.assert_array_equal(context, expected["context"])
+        np.testing.assert_array_equal(context_mask, expected["context_mask"])
 
 
 def test_mixture_of_denoisers():

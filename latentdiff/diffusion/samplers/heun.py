@@ -20,6 +20,8 @@ class Heun(Sampler):
     arXiv:2206.00364, Algorithm 1.
     """
 
+    denoiser_calls = 2
+
     def __init__(self, spacing="karras", temperature=1.0):
         super().__init__(spacing, temperature)
 

@@ -11,7 +11,8 @@ from latentdiff.diffusion.samplers.spacing import KARRAS, SPACINGS, spread
 
 
 class Sampler(abc.ABC):
-    """Base of the samplers. A new one overrides `step`, and `init_state` if it remembers something between steps.
+    """Base of the samplers. A new one overrides `step`, and `init_state` if it remembers something between steps; one
+    that asks the denoiser more than once a step says so in `denoiser_calls`.
 
     Every row of a batch follows its own number of steps; rows that are done wait unchanged for the others. Places on
     the way from noise to data are counted in steps: 0 is pure noise, `num_steps` the clean latents. A row may begin at
@@ -22,13 +23,15 @@ class Sampler(abc.ABC):
 
     Args:
         spacing: how the timesteps are spread over training's, see `spacing.spread`.
-        temperature: factor of the first noise: below 1 pictures come nearer to what is typical, and differ less
+        temperature: factor of the initial noise: below 1 pictures come nearer to what is typical, and differ less
             (Kingma and Dhariwal, Glow, arXiv:1807.03039; in a diffusion Popov et al., Grad-TTS, arXiv:2105.06337).
             Fresh noise later on, and that which covers a picture to begin from, stay as they are.
 
     Raises:
         ValueError: unknown `spacing`, or a `temperature` that is not above 0.
     """
+
+    denoiser_calls = 1  # in one step
 
     def __init__(self, spacing="trailing", temperature=1.0):
         if spacing not in (*SPACINGS, KARRAS):
@@ -73,6 +76,19 @@ class Sampler(abc.ABC):
         noisy_latents = noise_schedule.add_noise(latents, noise, self.timesteps(first_step, num_steps, noise_schedule))
         return ops.where(ops.reshape(first_step > 0.0, (-1, 1, 1, 1)), noisy_latents, noise)
 
+    def begin(self, noisy_latents, first_step=0.0):
+        """What the loop begins with: the initial noise at the temperature, and the state before the first step.
+
+        Args:
+            noisy_latents: float32 (batch, h, w, channels), pure noise, or those of `start`.
+            first_step: float scalar or (batch,), the place where a row begins. The temperature scales place 0 only.
+        """
+        if self.temperature != 1.0:
+            first_step = ops.zeros_like(noisy_latents[:, 0, 0, 0]) + first_step
+            factor = ops.where(first_step > 0.0, 1.0, self.temperature)
+            noisy_latents = noisy_latents * ops.reshape(factor, (-1, 1, 1, 1))
+        return noisy_latents, self.init_state(noisy_latents)
+
     def init_state(self, noisy_latents):
         """What is carried from step to step: a tuple of tensors, each with the batch in front."""
         return ()
@@ -93,18 +109,16 @@ class Sampler(abc.ABC):
         """
 
     def advance(self, denoiser, noise_schedule, noisy_latents, state, index, num_steps, seeds, first_step=0.0):
-        """One step of every row that is not done yet; returns noisy latents and state.
+        """One step of every row that is not done yet; returns noisy latents and state. `begin` gives the first.
 
-        `index` (int scalar) counts from each row's own first step on. The other arguments are those of `sample`.
+        `index` (int scalar or (batch,)) counts from each row's own first step on. The other arguments are those of
+        `sample`.
         """
         first_step = ops.zeros_like(num_steps, dtype="float32") + first_step
         rows = ops.cast(ops.floor(first_step), "int32") + index  # the whole places here, or just behind
         place = ops.maximum(first_step, ops.cast(rows, "float32"))
         here = Moment(noise_schedule, self.timesteps(place, num_steps, noise_schedule))
         there = Moment(noise_schedule, self.timesteps(rows + 1, num_steps, noise_schedule))
-        if self.temperature != 1.0:
-            factor = ops.where(place > 0.0, 1.0, self.temperature)
-            noisy_latents = noisy_latents * ops.reshape(factor, (-1, 1, 1, 1))
 
         def draws():
             return noise.normal(seeds, noisy_latents.shape[1:], stream=rows + 1)
@@ -133,7 +147,7 @@ class Sampler(abc.ABC):
             moved = self.advance(denoiser, noise_schedule, noisy_latents, state, index, num_steps, seeds, first_step)
             return (index + 1, *moved)
 
-        begin = (ops.cast(0, "int32"), noisy_latents, self.init_state(noisy_latents))
+        begin = (ops.cast(0, "int32"), *self.begin(noisy_latents, first_step))
         return ops.while_loop(lambda index, *_: index < count, body, begin)[1]
 
 

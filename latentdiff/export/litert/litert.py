@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from latentdiff.diffusion import conditioning
 from latentdiff.export.litert import file as litert_file
 from latentdiff.export.litert.manifest import FORMAT, MANIFEST_FILE, manifest, sampler_record
 from latentdiff.export.litert.needs import check_needs
@@ -60,7 +61,7 @@ def export_litert(
     tokens = tokenizer_json(text_to_image.model.text_encoder.tokenizer)
     made = parts(text_to_image, num_tokens, ROWS, single_file)
     quantization = check_quantization(quantization, made)
-    example = _example_tokens(text_to_image.model.text_encoder, num_tokens)
+    example = _example_texts(text_to_image, num_tokens)
     with draft_of(folder, replace=True) as draft:
         if web:  # first, since it needs the network
             add_web_page(draft, node_modules)
@@ -127,7 +128,7 @@ def _file(name, part, quantization, example):
     except Exception as error:  # what the converter and the quantizer raise has many types
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise ValueError(f"{name}.tflite can't be made: {kind}{error}") from error
-    inputs = _example(part.inputs, *example)
+    inputs = _example(part.inputs, example)
     answers, expected = litert_file.run(content, inputs), part.function(**inputs)
     for key, value in expected.items():
         wrong = _difference(answers[key], keras.ops.convert_to_numpy(value), quantization)
@@ -139,17 +140,18 @@ def _file(name, part, quantization, example):
     return content
 
 
-def _example_tokens(text_encoder, num_tokens):
-    """Token ids (2, num_tokens) of `EXAMPLES`, int32, and which of them are no padding, float32."""
-    token_ids = text_encoder.tokenize(EXAMPLES)[:, :num_tokens]
-    return token_ids, np.asarray(keras.ops.convert_to_numpy(text_encoder.mask(token_ids)), "float32")
+def _example_texts(text_to_image, num_tokens):
+    """The token ids of two `EXAMPLES` of different lengths and their conditioning, by the names of inputs."""
+    token_ids = text_to_image.model.text_encoder.tokenize(EXAMPLES)[:, :num_tokens]
+    members = conditioning.as_floats(text_to_image.encode_text(token_ids))
+    members = {name: keras.ops.convert_to_numpy(member) for name, member in members.items()}
+    return {"token_ids": token_ids[:1], "negative_token_ids": token_ids[1:], **members}
 
 
-def _example(inputs, token_ids, mask):
+def _example(inputs, texts):
     """Plausible values for the inputs of a part: real prompts with their padding, the middle of time."""
     rng = np.random.default_rng(0)
-    fixed = {"timesteps": 500.0, "guidance_scale": 2.0, "num_steps": 2, "seed": 7}
-    fixed |= {"token_ids": token_ids[:1], "negative_token_ids": token_ids[1:], "context_mask": mask}
+    fixed = {"timesteps": 500.0, "guidance_scale": 2.0, "num_steps": 2, "seed": 7, **texts}
     return {
         name: np.broadcast_to(fixed[name] if name in fixed else rng.standard_normal(spec.shape), spec.shape).astype(
             spec.dtype

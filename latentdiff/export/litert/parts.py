@@ -6,11 +6,12 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
+from latentdiff.diffusion import conditioning as trees
 from latentdiff.diffusion import noise, samplers
 from latentdiff.diffusion.denoiser import Denoiser
 from latentdiff.diffusion.guidance import ClassifierFreeGuidance
 from latentdiff.models import pixels
-from latentdiff.models.unet import UNet
+from latentdiff.models.networks import with_conditioning
 
 PARTS = ("text_encoder", "denoiser", "decoder", "encoder", "pipeline")
 
@@ -43,7 +44,7 @@ def parts(text_to_image, num_tokens, rows, single_file):
         dict of names to `Part`s.
     """
     model = text_to_image.model
-    unet = with_num_tokens(model.unet, num_tokens)
+    unet = with_conditioning(model.network, model.conditioning_spec(num_tokens))
     made = {
         "text_encoder": _text_encoder(text_to_image, num_tokens),
         "denoiser": _denoiser(text_to_image, unet, num_tokens, rows),
@@ -55,36 +56,28 @@ def parts(text_to_image, num_tokens, rows, single_file):
     return made
 
 
-def with_num_tokens(unet, num_tokens):
-    """`unet`, or one with the same weights, for a context of so many tokens."""
-    if unet.num_tokens in (None, num_tokens):
-        return unet
-    copy = UNet.from_config({**unet.get_config(), "num_tokens": num_tokens})
-    copy.set_weights(unet.get_weights())
-    return copy
-
-
 def _spec(*shape, dtype="float32"):
     return keras.InputSpec(shape=shape, dtype=dtype)
 
 
 def _text_encoder(text_to_image, num_tokens):
     def encode_text(token_ids):
-        context, context_mask = text_to_image.encode_text(token_ids)
-        return {"context": context, "context_mask": ops.cast(context_mask, "float32")}
+        return trees.as_floats(text_to_image.encode_text(token_ids))
 
     return Part(encode_text, [text_to_image.model.text_encoder], {"token_ids": _spec(1, num_tokens, dtype="int32")})
 
 
 def _denoiser(text_to_image, unet, num_tokens, rows):
-    def denoise(context_mask, **inputs):
-        return {"prediction": unet({**inputs, "context_mask": context_mask > 0.5})}
+    conditioning = trees.with_batch(text_to_image.model.conditioning_spec(num_tokens), rows)
+
+    def denoise(noisy_latents, timesteps, **members):
+        inputs = {"noisy_latents": noisy_latents, "timesteps": timesteps, **trees.from_floats(members, conditioning)}
+        return {"prediction": unet({name: ops.convert_to_tensor(value) for name, value in inputs.items()})}
 
     inputs = {
         "noisy_latents": _spec(rows, *text_to_image.latent_shape),
         "timesteps": _spec(rows),
-        "context": _spec(rows, num_tokens, text_to_image.model.text_encoder.context_dim),
-        "context_mask": _spec(rows, num_tokens),
+        **{name: _spec(*spec.shape) for name, spec in conditioning.items()},
     }
     return Part(denoise, [unet], inputs)
 
@@ -111,8 +104,8 @@ def _pipeline(text_to_image, unet, num_tokens):
     model, sampler = text_to_image.model, samplers.get(text_to_image.sampler)
 
     def make_picture(token_ids, negative_token_ids, seed, num_steps, guidance_scale):
-        texts = text_to_image.encode_text(ops.concatenate([token_ids, negative_token_ids]))
-        plain = Denoiser(unet, model.noise_schedule, model.prediction_type, *texts)
+        conditioning = text_to_image.encode_text(ops.concatenate([token_ids, negative_token_ids]))
+        plain = Denoiser(unet, model.noise_schedule, model.prediction_type, conditioning)
         limits = text_to_image.guidance_rescale, text_to_image.guidance_interval
         denoiser = ClassifierFreeGuidance(plain, guidance_scale, *limits)
         noisy_latents = noise.normal(seed, text_to_image.latent_shape)

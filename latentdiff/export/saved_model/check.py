@@ -3,6 +3,7 @@
 import numpy as np
 
 from latentdiff.export.saved_model.signatures import SIGNATURES
+from latentdiff.settings.wire import SERVED
 
 LEVELS = 2  # of 255: what two ways to the same float32 picture may differ by
 CHECKED = {
@@ -45,7 +46,7 @@ def check_pictures(folder, signatures):
             inputs[name.replace("prompts", "token_ids")] = tf.constant(ids)
             del inputs[name]
     received = serve(**inputs)["images"].numpy().astype("int32")
-    arguments = {("seed" if name == "seeds" else name): values for name, values in checked.items()}
+    arguments = {row.name: checked[row.wire] for row in SERVED if row.wire in checked}
     with signatures.weights.assigned():
         expected = signatures.text_to_image.generate(**arguments, sampler=signatures.sampler)
     gap = np.abs(received - expected).max()

@@ -4,11 +4,10 @@ A server makes one batch of the requests of several people, and an error would f
 no error here: the row gets the nearest picture that can be made, and a warning that says so; the others get theirs.
 """
 
-from latentdiff.diffusion import noise
+from latentdiff.settings.table import DRAWN, DRAWN_SEEDS, MAX_PROMPT_BYTES, UNSET
+from latentdiff.settings.wire import SERVED
 
-DEFAULT = -1  # for `num_steps` and `guidance_scale`: what the model is set to
-MAX_GUIDANCE_SCALE = 1000.0
-MAX_PROMPT_BYTES = 10_000
+NUMBERS = [row for row in SERVED if row.kind is not str]
 
 
 class Warnings:
@@ -58,38 +57,38 @@ def spread(values, batch, name):
     return tf.gather(values, rows)
 
 
-def bound_settings(seeds, num_steps, guidance_scale, defaults, max_steps, warnings):
+def bound_settings(values, defaults, most, warnings):
     """Settings that can be used.
 
     Args:
-        seeds, num_steps: int32 (batch,).
-        guidance_scale: float32 (batch,).
-        defaults: (number of steps, guidance scale) where a row says `DEFAULT`.
-        max_steps: most steps a row gets.
+        values: dict of input name to tensor (batch, ...), for each row of `NUMBERS`.
+        defaults: dict of setting name to the value that a row gets which says `UNSET`; drawn ones need none.
+        most: dict of setting name to its upper bound, where it is not that of the table.
         warnings: `Warnings`, added to.
 
     Returns:
-        seeds in [0, 2**31 - 1], num_steps in [1, max_steps], guidance_scale in [1, 1000].
+        dict of input name to tensor, within the bounds.
     """
     import tensorflow as tf
 
-    num_steps = tf.where(tf.equal(num_steps, DEFAULT), defaults[0], num_steps)
-    guidance_scale = tf.where(tf.equal(guidance_scale, DEFAULT), defaults[1], guidance_scale)
-    number = tf.where(tf.math.is_nan(guidance_scale), defaults[1], guidance_scale)
-    bounded = {
-        "seeds": (seeds, tf.maximum(seeds, 0), (0, noise.MAX_SEED)),
-        "num_steps": (num_steps, tf.clip_by_value(num_steps, 1, max_steps), (1, max_steps)),
-        "guidance_scale": (
-            guidance_scale,
-            tf.clip_by_value(number, 1.0, MAX_GUIDANCE_SCALE),
-            (1.0, MAX_GUIDANCE_SCALE),
-        ),
-    }
-    for name, (asked, used, (low, high)) in bounded.items():
-        numbers = [tf.strings.as_string(value, shortest=value.dtype == tf.float32) for value in (used, asked)]
-        text = [f"`{name}` must lie in [{low}, {high}]; used ", numbers[0], ". Received: ", numbers[1], "."]
-        warnings.add(asked != used, tf.strings.join(text))
-    return tuple(used for _, used, _ in bounded.values())
+    used = {}
+    for row in NUMBERS:
+        value, high = values[row.wire], most.get(row.name, row.high)
+        default = _drawn(value) if row.default == DRAWN else tf.constant(defaults[row.name], row.dtype)
+        asked = tf.where(tf.equal(value, UNSET), default, value)
+        number = tf.where(tf.math.is_nan(asked), default, asked) if row.dtype == "float32" else asked
+        made = used[row.wire] = tf.clip_by_value(number, tf.cast(row.low, row.dtype), tf.cast(high, row.dtype))
+        numbers = [tf.strings.as_string(one, shortest=row.dtype == "float32") for one in (made, asked)]
+        text = [f"`{row.wire}` must lie in [{row.low}, {high}]; used ", numbers[0], ". Received: ", numbers[1], "."]
+        warnings.add(asked != made, tf.strings.join(text))
+    return used
+
+
+def _drawn(seeds):
+    """Fresh seeds, like `seeds`; a server draws them for those who sent none."""
+    import tensorflow as tf
+
+    return tf.random.uniform(tf.shape(seeds), maxval=DRAWN_SEEDS, dtype="int32")
 
 
 def bound_text(texts, name, warnings):

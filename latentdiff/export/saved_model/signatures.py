@@ -1,11 +1,15 @@
 """The functions of a served model: what TF Serving calls signatures."""
 
+import inspect
+
 import numpy as np
 
+from latentdiff.diffusion import conditioning as trees
 from latentdiff.diffusion import noise
 from latentdiff.export.saved_model import request_bounds as bounds
 from latentdiff.export.saved_model.text_inputs import Prompts, TokenIds
 from latentdiff.models import pixels
+from latentdiff.settings.table import UNSET
 
 SIGNATURES = ("serving_default", "png", "encode_text", "denoise", "encode_image", "decode")
 
@@ -39,7 +43,7 @@ class Signatures:
 
         def png(*inputs):
             outputs = pictures(*inputs)
-            return {"image_bytes": tf.io.encode_png(outputs["images"]), "warnings": outputs["warnings"]}
+            return {"image_bytes": tf.io.encode_png(outputs.pop("images")), **outputs}
 
         return {
             "serving_default": _graph(lambda *inputs: pictures(*inputs), specs, defaults),
@@ -53,11 +57,11 @@ class Signatures:
     def example(self, count, num_steps):
         """A request for `count` pictures of nothing: dict of input name to array."""
         specs, defaults = self._picture_inputs()
-        negative, seed, _, scale = (np.repeat(value.numpy(), count, axis=0) for value in defaults)
-        values = (negative, negative, seed, np.full(count, num_steps, "int32"), scale)
-        return {spec.name: value for spec, value in zip(specs, values, strict=True)}
+        values = {name: np.repeat(value.numpy(), count, axis=0) for name, value in defaults.items()}
+        values["num_steps"] = np.full(count, num_steps, "int32")
+        return {specs[0].name: values[specs[1].name], **values}
 
-    def _pictures(self, texts, negative_texts, seeds, num_steps, guidance_scale):
+    def _pictures(self, texts, negative_texts, *numbers):
         import tensorflow as tf
 
         name, negative_name = self.texts.name, f"negative_{self.texts.name}"
@@ -65,43 +69,41 @@ class Signatures:
         batch = tf.shape(texts)[0]
         negative_texts = bounds.spread(negative_texts, batch, negative_name)
         warnings = bounds.Warnings(texts)
-        defaults = (self.text_to_image.num_steps, self.text_to_image.guidance_scale)
-        seeds, num_steps, guidance_scale = bounds.bound_settings(
-            bounds.spread(seeds, batch, "seeds"),
-            bounds.spread(num_steps, batch, "num_steps"),
-            bounds.spread(guidance_scale, batch, "guidance_scale"),
-            defaults,
-            self.max_steps,
-            warnings,
-        )
+        numbers = {
+            row.wire: bounds.spread(values, batch, row.wire)
+            for row, values in zip(bounds.NUMBERS, numbers, strict=True)
+        }
+        most = {"num_steps": self.max_steps}
+        settings = bounds.bound_settings(numbers, self.text_to_image.defaults, most, warnings)
+        seeds, guidance_scale = settings["seeds"], settings["guidance_scale"]
         token_ids = self.texts.token_ids(texts, name, warnings)
         negative_ids = self.texts.token_ids(negative_texts, negative_name, warnings)
-        context, context_mask = self.text_to_image.encode_text(tf.concat([token_ids, negative_ids], axis=0))
+        conditioning = self.text_to_image.encode_text(tf.concat([token_ids, negative_ids], axis=0))
         noisy_latents = noise.normal(seeds, self.text_to_image.latent_shape)
 
         def sample(*denoiser_inputs):
             denoiser = self.text_to_image.denoiser(*denoiser_inputs)
-            return self.sampler.sample(denoiser, self.model.noise_schedule, noisy_latents, num_steps, seeds)
+            return self.sampler.sample(denoiser, self.model.noise_schedule, noisy_latents, settings["num_steps"], seeds)
 
         latents = tf.cond(
             tf.reduce_any(guidance_scale != 1.0),
-            lambda: sample(context, context_mask, guidance_scale),
-            lambda: sample(context[:batch], context_mask[:batch]),  # half the work, where nobody wants guidance
+            lambda: sample(conditioning, guidance_scale),
+            lambda: sample(trees.rows(conditioning, None, batch)),  # half the work, where nobody wants guidance
         )
-        return {**self._decoded(latents), "warnings": warnings.texts}
+        return {**self._decoded(latents), "seeds": seeds, "warnings": warnings.texts}
 
     def _encode_text(self, texts):
         (texts,) = bounds.counted(texts)
         warnings = bounds.Warnings(texts)
         token_ids = self.texts.token_ids(texts, self.texts.name, warnings)
-        context, context_mask = self.text_to_image.encode_text(token_ids)
-        return {"context": context, "context_mask": context_mask, "warnings": warnings.texts}
+        return {**self.text_to_image.encode_text(token_ids), "warnings": warnings.texts}
 
-    def _denoise(self, noisy_latents, timesteps, context, context_mask):
-        inputs = bounds.counted(noisy_latents, timesteps, context, context_mask)
-        noisy_latents, timesteps, context, context_mask = inputs
+    def _denoise(self, *inputs):
+        """Noisy latents, timesteps and the members of the conditioning, in the order of their specs."""
+        noisy_latents, timesteps, *members = bounds.counted(*inputs)
+        conditioning = dict(zip(self.model.conditioning_spec(), members, strict=True))
         timesteps = bounds.bound_timesteps(timesteps, self.model.noise_schedule)
-        pred_latents, pred_noise = self.text_to_image.denoiser(context, context_mask)(noisy_latents, timesteps)
+        pred_latents, pred_noise = self.text_to_image.denoiser(conditioning)(noisy_latents, timesteps)
         return {"pred_latents": pred_latents, "pred_noise": pred_noise}
 
     def _encode_image(self, images):
@@ -118,28 +120,25 @@ class Signatures:
     # === Inputs ===
 
     def _picture_inputs(self):
-        """Specs of the inputs of a picture, and the defaults of all but the first."""
+        """Specs of the inputs of an image, and the defaults of all but the first by name."""
         import tensorflow as tf
 
         texts = self.texts
         specs = [
             _spec(texts.name, texts.dtype, texts.shape),
             _spec(f"negative_{texts.name}", texts.dtype, texts.shape),
-            _spec("seeds", "int32"),
-            _spec("num_steps", "int32"),
-            _spec("guidance_scale", "float32"),
+            *(_spec(row.wire, row.dtype, row.shape) for row in bounds.NUMBERS),
         ]
-        values = (texts.empty, [0], [bounds.DEFAULT], [bounds.DEFAULT])
-        return specs, [tf.constant(value, spec.dtype) for value, spec in zip(values, specs[1:], strict=True)]
+        values = [texts.empty, *(np.full((1, *row.shape), UNSET) for row in bounds.NUMBERS)]
+        defaults = {spec.name: tf.constant(value, spec.dtype) for value, spec in zip(values, specs[1:], strict=True)}
+        return specs, defaults
 
     def _denoiser_inputs(self):
-        text_encoder = self.model.text_encoder
-        tokens, dim = text_encoder.sequence_length, text_encoder.context_dim
+        conditioning = self.model.conditioning_spec()
         return [
             _spec("noisy_latents", "float32", self.text_to_image.latent_shape),
             _spec("timesteps", "float32"),
-            _spec("context", "float32", (tokens, dim)),
-            _spec("context_mask", "bool", (tokens,)),
+            *(_spec(name, spec.dtype, spec.shape[1:]) for name, spec in conditioning.items()),
         ]
 
     def _with_weights(self, function):
@@ -152,19 +151,19 @@ class Signatures:
         return with_weights
 
 
-def _graph(function, specs, defaults=()):
-    """`function` as a graph; `defaults` are those of the inputs of a picture."""
+def _graph(function, specs, defaults=None):
+    """`function` as a graph; `defaults` are those of its inputs by name."""
     import tensorflow as tf
 
-    if not defaults:
-        return tf.function(function, input_signature=specs, autograph=False)
-    negative, seed, steps, scale = defaults
+    def call(*inputs):
+        return function(*inputs)
 
-    # The defaults of the arguments become those of the signature's inputs.
-    def with_defaults(texts, negative_texts=negative, seeds=seed, num_steps=steps, guidance_scale=scale):
-        return function(texts, negative_texts, seeds, num_steps, guidance_scale)
-
-    return tf.function(with_defaults, input_signature=specs, autograph=False)
+    # TensorFlow makes the defaults of the arguments those of the signature's inputs, and reads them here.
+    kind, defaults = inspect.Parameter.POSITIONAL_OR_KEYWORD, defaults or {}
+    call.__signature__ = inspect.Signature(
+        [inspect.Parameter(spec.name, kind, default=defaults.get(spec.name, inspect.Parameter.empty)) for spec in specs]
+    )
+    return tf.function(call, input_signature=specs, autograph=False)
 
 
 def _spec(name, dtype, shape=()):

@@ -15,7 +15,7 @@ class Attention(keras.layers.Layer):
     Call arguments:
         inputs: float (batch, queries, width).
         context: optional float (batch, keys, dim): what to attend to; default: the inputs themselves.
-        context_mask: optional bool (batch, keys): False hides a key, exactly.
+        key_mask: optional bool (batch, keys): False hides a key, exactly.
 
     Returns:
         float (batch, queries, width).
@@ -47,25 +47,25 @@ class Attention(keras.layers.Layer):
         self.value = dense("value", context_shape, self.use_bias)
         self.out = dense("out", inputs_shape, True)
 
-    def call(self, inputs, context=None, context_mask=None):
+    def call(self, inputs, context=None, key_mask=None):
         context = inputs if context is None else context
         query, key, value = (
             self._split(project(x))  # (b, length, heads, d)
             for project, x in ((self.query, inputs), (self.key, context), (self.value, context))
         )
-        if keras.config.backend() == "jax" and context_mask is None:
+        if keras.config.backend() == "jax" and key_mask is None:
             x = ops.dot_product_attention(query, key, value)  # flash attention where the hardware has it
         else:
-            x = self._attend(query, key, value, context_mask)
+            x = self._attend(query, key, value, key_mask)
         return self.out(ops.reshape(x, ops.shape(inputs)))  # (b, q, width)
 
-    def _attend(self, query, key, value, context_mask):
+    def _attend(self, query, key, value, key_mask):
         """The textbook way, in operations that every runtime has."""
         query, key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))  # (b, heads, length, d)
         scores = ops.matmul(query * query.shape[-1] ** -0.5, ops.transpose(key, (0, 1, 3, 2)))  # (b, heads, q, k)
         scores = ops.cast(scores, "float32")
-        if context_mask is not None:
-            scores = scores + (ops.cast(context_mask, "float32")[:, None, None, :] - 1.0) * 1e9
+        if key_mask is not None:
+            scores = scores + (ops.cast(key_mask, "float32")[:, None, None, :] - 1.0) * 1e9
         weights = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
         return ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (b, q, heads, d)
 

@@ -22,7 +22,7 @@ class SpatialTransformer(keras.layers.Layer):
     Call arguments:
         inputs: float (batch, height, width, channels).
         context: float (batch, tokens, dim).
-        context_mask: optional bool (batch, tokens).
+        key_mask: optional bool (batch, tokens): False hides a token of the context.
 
     Returns:
         float (batch, height, width, channels).
@@ -66,14 +66,14 @@ class SpatialTransformer(keras.layers.Layer):
         for block in self.blocks:
             block.build(flat_shape, context_shape)
 
-    def call(self, inputs, context, context_mask=None):
+    def call(self, inputs, context, key_mask=None):
         batch, height, width, _ = ops.shape(inputs)
         flat_shape = (batch, height * width, inputs.shape[-1])
         x = self.norm(inputs)
         # A dense layer on a map of rank four is the same product as a 1 x 1 convolution, so the order is free.
         x = ops.reshape(self.project_in(x), flat_shape)  # (b, h w, c)
         for block in self.blocks:
-            x = block(x, context, context_mask=context_mask)
+            x = block(x, context, key_mask=key_mask)
         x = ops.reshape(x, ops.shape(inputs))  # (b, h, w, c)
         return inputs + self.project_out(x)
 

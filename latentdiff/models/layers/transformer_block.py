@@ -22,7 +22,7 @@ class TransformerBlock(keras.layers.Layer):
     Call arguments:
         inputs: float (batch, places, width).
         context: float (batch, tokens, dim).
-        context_mask: optional bool (batch, tokens).
+        key_mask: optional bool (batch, tokens): False hides a token of the context.
 
     Returns:
         float (batch, places, width).
@@ -54,9 +54,9 @@ class TransformerBlock(keras.layers.Layer):
         self.cross_attention.build(inputs_shape, context_shape)
         self.feed_out.build((*inputs_shape[:-1], self.expansion * width))
 
-    def call(self, inputs, context, context_mask=None):
+    def call(self, inputs, context, key_mask=None):
         x = inputs + self.self_attention(self.norm1(inputs))
-        x = x + self.cross_attention(self.norm2(x), context, context_mask=context_mask)
+        x = x + self.cross_attention(self.norm2(x), context, key_mask=key_mask)
         hidden, gate = ops.split(self.feed_in(self.norm3(x)), 2, axis=-1)  # (b, n, expansion * width) each
         return x + self.feed_out(hidden * ACTIVATIONS[self.activation](gate))  # (b, n, width)
 

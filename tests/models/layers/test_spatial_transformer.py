@@ -35,5 +35,5 @@ def test_hidden_keys_never_matter():
     randomize(layer)
     mask = np.array([[True, True, False, False, False], [True, True, True, True, False]])
     garbage = np.where(mask[:, :, None], CONTEXT, 1e4).astype("float32")
-    assert_close(layer(INPUTS, garbage, context_mask=mask), layer(INPUTS, CONTEXT, context_mask=mask), 1e-6)
+    assert_close(layer(INPUTS, garbage, key_mask=mask), layer(INPUTS, CONTEXT, key_mask=mask), 1e-6)
     assert np.abs(arrays(layer(INPUTS, garbage)) - arrays(layer(INPUTS, CONTEXT))).max() > 1e-2

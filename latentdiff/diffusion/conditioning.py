@@ -1,0 +1,63 @@
+"""Conditioning: all that steers the network beside latents and time, as one value.
+
+It is a dict of named tensors, each with the batch in front, as in `{"context": ..., "pooled_context": ...}`. The
+text encoder makes it and the network uses it. Whatever stands between them treats it as one value, by the functions
+here, and knows none of the names.
+"""
+
+import keras
+from keras import ops
+
+
+def concatenate(conditionings):
+    """One conditioning of several, their batches one behind the other."""
+    return keras.tree.map_structure(lambda *members: ops.concatenate(members), *conditionings)
+
+
+def tile(conditioning, count):
+    """The whole batch `count` times, one behind the other."""
+    return concatenate([conditioning] * count)
+
+
+def rows(conditioning, start, stop):
+    """The rows from `start` to `stop`; both may be negative or None, as in a slice."""
+    return keras.tree.map_structure(lambda member: member[start:stop], conditioning)
+
+
+def split(conditioning, count):
+    """A list of `count` conditionings of equal batches; undoes `concatenate`."""
+    parts = keras.tree.map_structure(lambda member: tuple(ops.split(member, count)), conditioning)
+    return [{name: members[index] for name, members in parts.items()} for index in range(count)]
+
+
+def where(chosen, conditioning, other):
+    """Each row from `conditioning` where `chosen`, else from `other`.
+
+    Args:
+        chosen: bool (batch,).
+        conditioning, other: conditionings with equal names; either may have a single row, which then stands for all.
+    """
+
+    def choose(member, other):
+        return ops.where(ops.reshape(chosen, (-1,) + (1,) * (len(other.shape) - 1)), member, other)
+
+    return keras.tree.map_structure(choose, conditioning, other)
+
+
+def as_floats(conditioning):
+    """Every member as float32, for runtimes whose files take no other type; True becomes 1.0."""
+    return keras.tree.map_structure(lambda member: ops.cast(member, "float32"), conditioning)
+
+
+def from_floats(conditioning, specs):
+    """Undoes `as_floats`, by the `keras.InputSpec`s of the members."""
+
+    def restore(member, spec):
+        return ops.greater(member, 0.5) if spec.dtype == "bool" else ops.cast(member, spec.dtype)
+
+    return {name: restore(conditioning[name], spec) for name, spec in specs.items()}
+
+
+def with_batch(specs, batch):
+    """`keras.InputSpec`s of the members for a batch of this size."""
+    return {name: keras.InputSpec(dtype=spec.dtype, shape=(batch, *spec.shape[1:])) for name, spec in specs.items()}
