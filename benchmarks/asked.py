@@ -34,7 +34,7 @@ class Asked:
 
 
 def column(pictures, key):
-    """One entry of each record of `Pictures`, as a list.
+    """One entry of each record of `CaptionedImages`, as a list.
 
     Raises:
         ValueError: a record without it.
@@ -45,14 +45,14 @@ def column(pictures, key):
 
 
 def are_training(pictures):
-    """Which of the `Pictures` are of the split "train", or of data without splits: bool array (n,)."""
+    """Which of the `CaptionedImages` are of the split "train", or of data without splits: bool array (n,)."""
     return np.array([record.get("split", "train") == "train" for record in pictures.records], bool)
 
 
 def asked_of_pictures(pictures):
-    """The captions of `Pictures` whose records have `id` and `style`."""
+    """The captions of `CaptionedImages` whose records have `id` and `style`, as prompts that are taken literally."""
     ids, styles = (column(pictures, key) for key in ("id", "style"))
-    return Asked(list(pictures.captions), [{i} for i in ids], styles)
+    return Asked(pictures.prompts, [{i} for i in ids], styles)
 
 
 def load_paraphrases(known_ids, known_styles, path=PROMPTS / "paraphrases.json"):

@@ -30,7 +30,7 @@ from benchmarks import scoring
 from benchmarks.asked import are_training, asked_of_pictures, column, sample_rows
 from benchmarks.scoring import DIVERSITY, FEATURE_WEIGHTS, LPIPS_WEIGHTS
 from latentdiff import TextToImage
-from latentdiff.data.batches import load_pictures
+from latentdiff.data.captioned_images import load_images
 from latentdiff.data.images import image_grid
 from latentdiff.diffusion import noise
 from latentdiff.evaluation.feature_cache import FeatureCache
@@ -40,6 +40,7 @@ from latentdiff.models.compilation import compile_function
 from latentdiff.models.losses import LPIPS
 from latentdiff.models.pixels import to_uint8
 from latentdiff.recipes.baselines.networks import CODE_DIM, caption_features
+from latentdiff.settings.prompt_syntax import parse
 
 SHEET_SEED = 7
 
@@ -66,7 +67,7 @@ class Baseline:
         self.draw = compile_function(draw, self.generator)
 
     def __call__(self, prompts, seeds):
-        features = caption_features(self.text_encoder, prompts)
+        features = caption_features(self.text_encoder, [parse(prompt)[0].text for prompt in prompts])
         codes = ops.convert_to_numpy(noise.normal(np.asarray(seeds), (CODE_DIM,)))
         starts = range(0, len(prompts), self.batch_size)
         parts = [[part[start : start + self.batch_size] for part in (codes, features)] for start in starts]
@@ -87,7 +88,7 @@ class Bench:
     """The real pictures and the networks that measure.
 
     Args:
-        pictures: `latentdiff.data.batches.Pictures`, with `id` and `style` in their records.
+        pictures: `latentdiff.data.captioned_images.CaptionedImages`, with `id` and `style` in their records.
         features: function from uint8 pictures to features.
         lpips: distance of pairs of pictures.
         num_images: pictures of each maker.
@@ -135,7 +136,7 @@ def parse_arguments(argv=None):
     add("--preset", required=True, help="preset that was trained as long as it needs")
     add("--preset-trained", required=True, help="how long and on what")
     add("--timed-on", required=True, help="what this machine is, for the record")
-    add("--data", required=True, help="captioned pictures, see latentdiff.data.batches.load_pictures")
+    add("--data", required=True, help="captioned images, as `latentdiff train --data` takes them")
     add("--metrics", required=True, type=Path, help=f"folder with {FEATURE_WEIGHTS} and {LPIPS_WEIGHTS}")
     add("--output", required=True, type=Path, help="folder of the record")
     add("--cache", help="folder that keeps features between runs")
@@ -161,7 +162,7 @@ def main(argv=None):
     args = parse_arguments(argv)
     pipeline = TextToImage.from_preset(args.preset)
     makers = load_makers(args, pipeline)
-    pictures = load_pictures(args.data, pipeline.image_size[0])
+    pictures = load_images(args.data, pipeline.image_size[0])
     features = FeatureCache(args.metrics / FEATURE_WEIGHTS, args.cache, args.batch_size)
     bench = Bench(pictures, features, LPIPS(args.metrics / LPIPS_WEIGHTS), args.num_images, args.batch_size)
     record = {

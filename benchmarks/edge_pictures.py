@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.scoring import FEATURE_WEIGHTS, LPIPS_WEIGHTS
-from latentdiff.data.batches import load_pictures
+from latentdiff.data.captioned_images import load_images
 from latentdiff.data.images import image_grid, save_png
 from latentdiff.evaluation import KID, paired_distances, psnr
 from latentdiff.evaluation.feature_cache import FeatureCache
@@ -72,11 +72,11 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     size = json.loads((args.folders[0] / "manifest.json").read_text())["image_size"][0]
-    data = load_pictures(args.data, size, split="validation")
+    data = load_images(args.data, size, split="validation")
     features = FeatureCache(args.metrics / FEATURE_WEIGHTS)
     real = features(data.images)
     lpips = LPIPS(args.metrics / LPIPS_WEIGHTS)
-    captions = data.captions[: args.num_prompts]
+    captions = data.prompts[: args.num_prompts]
     paraphrases = [entry["prompt"] for entry in json.loads(PARAPHRASES.read_text())[: args.num_prompts]]
     for name, prompts in (("validation captions", captions), ("paraphrases", paraphrases)):
         report(name, prompts, args, real, features, lpips)

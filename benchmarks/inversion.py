@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.asked import sample_rows
 from latentdiff import ImageToImage, TextToImage
-from latentdiff.data.batches import load_pictures
+from latentdiff.data.captioned_images import load_images
 from latentdiff.evaluation import psnr
 
 
@@ -46,18 +46,18 @@ def measure(model, images, prompts, num_steps, num_iterations):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("preset", help="name or folder of a preset")
-    parser.add_argument("--data", required=True, help="captioned pictures, see latentdiff.data.batches.load_pictures")
+    parser.add_argument("--data", required=True, help="captioned images, as `latentdiff train --data` takes them")
     parser.add_argument("--output", required=True, type=Path, help="JSON file")
     parser.add_argument("--num-images", type=int, default=16)
     parser.add_argument("--num-steps", type=int, default=50)
     parser.add_argument("--num-iterations", type=int, nargs="+", default=[1, 3, 5], help="denoiser calls a step")
     args = parser.parse_args(argv)
     model = TextToImage.from_preset(args.preset)
-    pictures = load_pictures(args.data, model.image_size[0])
+    pictures = load_images(args.data, model.image_size[0])
     pictures = pictures.select(sample_rows(np.arange(len(pictures)), args.num_images))
     results = []
     for num_iterations in args.num_iterations:
-        row = measure(model, pictures.images, pictures.captions, args.num_steps, num_iterations)
+        row = measure(model, pictures.images, pictures.prompts, args.num_steps, num_iterations)
         print({key: value for key, value in row.items() if not isinstance(value, list)}, flush=True)
         results.append(row)
         args.output.write_text(json.dumps(results, indent=1) + "\n", "utf-8")

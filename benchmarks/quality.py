@@ -18,7 +18,7 @@ from benchmarks import asked as asks
 from benchmarks import references, scoring
 from benchmarks.report import Report
 from benchmarks.scoring import DIVERSITY, FEATURE_WEIGHTS, LPIPS_WEIGHTS
-from latentdiff.data.batches import load_pictures
+from latentdiff.data.captioned_images import load_images
 from latentdiff.diffusion.samplers import as_dict
 from latentdiff.evaluation import paired_distances
 from latentdiff.evaluation.feature_cache import FeatureCache
@@ -35,7 +35,7 @@ class Bench:
     def __init__(self, args, model=None):
         self.args, self.model = args, model
         size = args.image_size if model is None else model.image_size[0]
-        self.pictures = load_pictures(args.data, size)
+        self.pictures = load_images(args.data, size)
         self.features = FeatureCache(Path(args.metrics) / FEATURE_WEIGHTS, args.cache)
         self.lpips = LPIPS(Path(args.metrics) / LPIPS_WEIGHTS)
         asks.column(self.pictures, "split")  # without it nothing would be held out
@@ -150,7 +150,7 @@ def measure_diversity(bench):
         for row in rows
     ])}  # fmt: skip
     if bench.model is not None:
-        prompts = [bench.pictures.captions[row] for row in rows for _ in range(num_seeds)]
+        prompts = [bench.pictures.prompts[row] for row in rows for _ in range(num_seeds)]
         kinds["generated"] = bench.generate(prompts, seeds=list(range(num_seeds)) * len(rows))
         bench.report.sheet("diversity", kinds["generated"], columns=2 * num_seeds)
     for kind, pictures in kinds.items():

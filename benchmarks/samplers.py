@@ -23,7 +23,7 @@ from benchmarks.convergence_report import write_report
 from benchmarks.preset_digest import preset_digest
 from benchmarks.scoring import FEATURE_WEIGHTS
 from latentdiff import NoiseSchedule, TextToImage
-from latentdiff.data.batches import load_pictures
+from latentdiff.data.captioned_images import load_images
 from latentdiff.diffusion import samplers
 from latentdiff.evaluation.feature_cache import FeatureCache
 
@@ -72,7 +72,7 @@ class Bench:
 
     def __init__(self, args, model, features):
         self.args, self.model, self.features = args, model, features
-        pictures = load_pictures(args.data, model.image_size[0])
+        pictures = load_images(args.data, model.image_size[0])
         training = are_training(pictures)
         rows = np.flatnonzero(training)
         real = features(pictures.images[sample_rows(rows, args.num_real or len(rows), seed=1)])
@@ -82,7 +82,7 @@ class Bench:
             held_out = pictures.images[~training][: args.num_real]
             self.facts["held_out"] = {"number": len(held_out), **self.set_scores(features(held_out))}
         chosen = sample_rows(rows, args.num_images)
-        self.prompts = [pictures.captions[row] for row in itertools.islice(itertools.cycle(chosen), args.num_images)]
+        self.prompts = [pictures.prompts[row] for row in itertools.islice(itertools.cycle(chosen), args.num_images)]
 
     def measure(self, name, num_steps):
         """Scores of the pictures of one sampler at one number of steps."""
@@ -155,7 +155,7 @@ def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("preset", help="name or folder of a preset")
-    add("--data", required=True, help="captioned pictures, see latentdiff.data.batches.load_pictures")
+    add("--data", required=True, help="captioned images, as `latentdiff train --data` takes them")
     add("--metrics", required=True, help=f"folder with {FEATURE_WEIGHTS}")
     add("--output", required=True, help="folder for samplers.json, samplers.md and samplers.png")
     add("--cache", help="folder that keeps the features of the real pictures between runs")

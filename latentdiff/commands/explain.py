@@ -7,6 +7,7 @@ from latentdiff.commands import UsageError
 from latentdiff.commands.output import check_writable
 from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import Number
+from latentdiff.commands.train import check_source
 from latentdiff.explain import FIGURES, draw
 from latentdiff.settings.table import MAX_SEED
 
@@ -19,9 +20,10 @@ Each is a PNG file (trajectory: a GIF file too) with a JSON file of its numbers.
 500 images of 12 steps, mostly for steps and guidance; a smaller --count is cheaper. baselines costs nothing: it is
 drawn from a record that ships, the same for every preset.
 
---data is a folder of images, with a caption in a .txt file beside each or all in a metadata.jsonl; or image files;
-or parquet shards with the columns image and caption, and label and split if they are there. Rows whose split is "train"
-count as seen by the model, all others as held out. Without --data generated images stand in for real ones.
+--data takes what `latentdiff train --data` takes, once or several times: a folder of images, with a caption in a .txt
+file beside each or all in a metadata.jsonl; such an image; parquet shards; or tfds:NAME. Columns label and split are
+used if they are there. Rows whose split is "train" count as seen by the model, all others as held out. Without --data
+the model's own images stand in for real ones.
 --metrics is a .keras or .npz file of a network that gives features of images (see evaluation.load_feature_model), or a
 folder with {weights}. KID, truth and nearest images need both.
 
@@ -44,7 +46,8 @@ def add_parser(commands, default_preset, preset_help):
     add("--output", type=Path, required=True, metavar="FOLDER", help="files of earlier figures are replaced")
     add("--only", action="append", choices=list(FIGURES), metavar="FIGURE", help="may be given several times")
     add("--preset", default=default_preset, metavar="NAME_OR_FOLDER", help=preset_help)
-    add("--data", nargs="+", type=Path, metavar="PATH", help="real images, see below")
+    add("--data", nargs="+", metavar="SOURCE", help="real images with captions, see below")
+    add("--skip-corrupt", action="store_true", help="leave out images of --data that can't be decoded")
     add("--metrics", type=Path, metavar="FILE_OR_FOLDER", help="a network that gives features, see below")
     add("--prompts", nargs="+", metavar="PROMPT", help="default: subjects of the shipped preset")
     add("--seed", type=Number(int, 0, MAX_SEED), default=7, metavar="S", help="seed of all noise (default: 7)")
@@ -68,9 +71,9 @@ def run(args):
 def _lesson(pipeline, args, weights):
     from latentdiff.evaluation import FeatureCache
     from latentdiff.explain.lesson import PROMPTS, Lesson
-    from latentdiff.explain.real_pictures import load_real_pictures
+    from latentdiff.explain.real_images import load_real_images
 
-    real = load_real_pictures(args.data, pipeline.image_size) if args.data else None
+    real = load_real_images(args.data, pipeline.image_size, args.skip_corrupt) if args.data else None
     features = FeatureCache(weights, args.cache) if weights else None
     return Lesson(pipeline, args.output, real, features, args.prompts or PROMPTS, args.seed, args.count)
 
@@ -81,9 +84,8 @@ def _check(args):
         raise UsageError('explain needs matplotlib: pip install "latentdiff[docs]"')
     check_writable(args.output / "forward.png")
     find_preset(args.preset)
-    for path in args.data or []:
-        if not path.exists():
-            raise UsageError(f"--data {path} is not there")
+    for source in args.data or []:
+        check_source(source)
     weights = args.metrics / FEATURES if args.metrics and args.metrics.is_dir() else args.metrics
     if weights and not weights.is_file():
         raise UsageError(f"--metrics {weights} is not there")

@@ -12,8 +12,8 @@ from latentdiff.commands import UsageError
 from latentdiff.commands.preset import find_preset
 from latentdiff.commands.prompts import Number
 from latentdiff.commands.quiet_start import quiet_start
+from latentdiff.settings.table import MAX_SEED
 
-MAX_SEED = 2**31 - 1
 EPILOG = """\
 Training has three stages, which share the folder --output:
   1. latentdiff train autoencoder   learns to compress images to latents and back      -> autoencoder.keras
@@ -171,8 +171,8 @@ def _check(args):
     if args.output.exists() and not args.output.is_dir():
         raise UsageError(f"--output must be a folder. Received: {args.output}, which is a file")
     data, init = _get(args, "data"), _get(args, "init")
-    if data and not data.startswith("tfds:") and not os.path.exists(data) and not glob.glob(data, recursive=True):
-        raise UsageError(f"--data must exist. Received: {data}")
+    if data:
+        check_source(data)
     if init:
         find_preset(init)
     metrics = _get(args, "metrics")
@@ -181,6 +181,13 @@ def _check(args):
     if "text_encoder" in args and not (args.text_encoder or init):
         option = "--init or " if "init" in args else ""
         raise UsageError(f"{option}--text-encoder must be given: the captions need one")
+
+
+def check_source(source):
+    """Raises UsageError unless a `--data` is there."""
+    if source.startswith("tfds:") or os.path.exists(source) or glob.glob(source, recursive=True):
+        return
+    raise UsageError(f"--data must exist. Received: {source}")
 
 
 def _get(args, name):

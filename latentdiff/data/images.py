@@ -3,10 +3,64 @@
 import io
 import json
 import math
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+# What Pillow raises on damaged files.
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+DECODE_ERRORS += (ArithmeticError, AttributeError, LookupError, TypeError, MemoryError)
+
+
+def read_image(file, name=None):
+    """Decodes an image file from outside, see `to_rgb`: the one place of the package that opens them.
+
+    Args:
+        file: path, bytes, or a binary file.
+        name: what to call it in messages; default: the path.
+
+    Returns:
+        Pillow image of mode RGB.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no image, a damaged one (pixels or EXIF data), or one with too many pixels; names it.
+    """
+    name = name or (file if isinstance(file, str | Path) else "image")
+    try:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+            return to_rgb(image)
+    except FileNotFoundError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{name} is no image, or of an unknown format") from error
+    except DECODE_ERRORS as error:
+        raise ValueError(f"{name} can't be decoded ({error})") from error
+
+
+def crop(image, image_size):
+    """Crops the centre of a Pillow image to the proportions of `image_size` and resizes it.
+
+    Means of blocks if the size is a multiple of the other, else Lanczos.
+
+    Args:
+        image: Pillow image of mode RGB.
+        image_size: (height, width).
+
+    Returns:
+        uint8 array (height, width, 3).
+    """
+    height, width = image_size
+    scale = min(image.width / width, image.height / height)
+    side = round(scale * width), round(scale * height)
+    left, top = (image.width - side[0]) // 2, (image.height - side[1]) // 2
+    image = image.crop((left, top, left + side[0], top + side[1]))
+    if side[0] % width == 0 and side[1] == height * (side[0] // width):
+        return np.asarray(image.reduce(side[0] // width))
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
 
 
 def to_rgb(image):
@@ -32,9 +86,7 @@ def load_picture(path, image_size):
     Raises:
         ValueError: the image has other proportions (by half a pixel of the result or more).
     """
-    with Image.open(path) as image:
-        image = to_rgb(image)
-    return np.asarray(_resize(path, image, image_size, Image.Resampling.LANCZOS))
+    return np.asarray(_resize(path, read_image(path), image_size, Image.Resampling.LANCZOS))
 
 
 def load_mask(path, image_size):
@@ -42,8 +94,7 @@ def load_mask(path, image_size):
 
     Args, errors: those of `load_picture`. In a resized mask a pixel is True if it covers anything white.
     """
-    with Image.open(path) as image:
-        mask = (np.asarray(to_rgb(image)).mean(axis=-1) >= 128).astype("float32")
+    mask = (np.asarray(read_image(path)).mean(axis=-1) >= 128).astype("float32")
     return np.asarray(_resize(path, Image.fromarray(mask), image_size, Image.Resampling.BOX)) > 0.0
 
 

@@ -1,43 +1,29 @@
-"""The sources of `latentdiff.data.batches.load_pictures`: each reader gives a `Row` for every captioned picture."""
+"""The sources of `latentdiff.data.captioned_images.load_images`: each reader gives a `Row` for every image."""
 
 import glob
 import itertools
-import json
 import pathlib
 import urllib.parse
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from latentdiff.data.images import to_rgb
-
-IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-
-
-class Row(NamedTuple):
-    """A picture that is not decoded yet: its name in messages, its bytes or its path, caption and other columns."""
-
-    name: str
-    image: bytes | pathlib.Path
-    caption: str
-    record: dict
+from latentdiff.data.folders import IMAGE_SUFFIXES, list_files, read_caption_files, read_folder
+from latentdiff.data.rows import make_row, shorten
+from latentdiff.settings.texts import checked_text
 
 
-def prepare_picture(image, image_size):
-    """Turns any Pillow image into a uint8 array (image_size, image_size, 3), as `load_pictures` describes."""
-    image = to_rgb(image)
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.crop((left, top, left + side, top + side))
-    if side % image_size == 0:
-        return np.asarray(image.reduce(side // image_size))
-    return np.asarray(image.resize((image_size, image_size), Image.Resampling.LANCZOS))
+def read_rows(source, split=None):
+    """Yields the rows of any source, see `load_images`."""
+    if source.startswith("tfds:"):
+        return read_tfds(source, split)
+    return _keep_split(read_files(source), split)
 
 
 def read_files(source):
-    """Yields the rows of a file, a glob or a folder, see `load_pictures`."""
+    """Yields the rows of a file, a glob or a folder, see `load_images`."""
     path = pathlib.Path(source)
+    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+        return read_caption_files([path])
     if path.is_file() or not path.exists() and glob.has_magic(source):
         shards = [path] if path.is_file() else sorted(map(pathlib.Path, glob.glob(source, recursive=True)))
         others = [shard.name for shard in shards if shard.suffix != ".parquet"]
@@ -47,20 +33,25 @@ def read_files(source):
         return _read_parquet(shards)
     if not path.is_dir():
         raise ValueError(f"`source` must be an existing path. Received: source={source!r}")
-    files = [file for file in sorted(path.rglob("*")) if file.is_file()]
-    files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    files = list_files(path)
     shards = [file for file in files if file.suffix == ".parquet"]
-    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-    if bool(shards) == bool(images):
+    has_images = any(file.suffix.lower() in IMAGE_SUFFIXES for file in files)
+    if bool(shards) == has_images:
         found = "both" if shards else "neither"
         raise ValueError(
             f"`source` must hold either parquet shards or images. Received: source={source!r}, which has {found}"
         )
-    if shards:
-        return _read_parquet(shards)
-    if (path / "metadata.jsonl").is_file():
-        return _read_metadata(path, images)
-    return _read_caption_files(images, [file for file in files if file.suffix == ".txt"])
+    return _read_parquet(shards) if shards else read_folder(path, files)
+
+
+def _keep_split(rows, split):
+    seen = set()
+    for row in rows:
+        seen.add(row.record.get("split", "train"))
+        if split is None or row.record.get("split", "train") == split:
+            yield row
+    if split is not None and seen and split not in seen:
+        raise ValueError(f"`split` must be one of {sorted(map(str, seen))}. Received: split={split!r}")
 
 
 def _read_parquet(shards):
@@ -82,72 +73,13 @@ def _read_parquet(shards):
                     image = image.get("bytes") if isinstance(image, dict) else image
                     if not isinstance(image, bytes):
                         raise ValueError(f"`image` must hold bytes. Received: {type(image).__name__} in {name}")
-                    yield Row(name, image, _pop_caption(record, name), record)
+                    yield make_row(name, image, record)
         except (pyarrow.ArrowException, OSError) as error:
             raise ValueError(f"`source` must hold readable parquet shards. Received: {shard} ({error})") from error
 
 
-def _read_metadata(folder, images):
-    listed = set()
-    rows = []
-    metadata = folder / "metadata.jsonl"
-    for number, line in enumerate(_read_text(metadata).split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{metadata}, line {number}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"`source` needs a JSON object in each line. Received: {line[:60]!r} in {where}"
-            ) from error
-        name = record.pop("file_name", None) if isinstance(record, dict) else None
-        if not isinstance(name, str) or not (folder / name).is_file():
-            raise ValueError(f"`file_name` must name a file in the folder. Received: {line[:60]!r} in {where}")
-        listed.add((folder / name).resolve())
-        rows.append(Row(str(folder / name), folder / name, _pop_caption(record, where), record))
-    missing = [str(image) for image in images if image.resolve() not in listed]
-    if missing:
-        raise ValueError(f"`source` needs a line in {metadata} for each image. Received: {shorten(missing)} without")
-    return rows
-
-
-def _read_caption_files(images, texts):
-    missing = [str(image) for image in images if not image.with_suffix(".txt").is_file()]
-    strays = sorted(set(texts) - {image.with_suffix(".txt") for image in images})
-    if missing or strays:
-        lacks = [f"{shorten(missing)} without a caption"] * bool(missing)
-        lacks += [f"{shorten(list(map(str, strays)))} without an image"] * bool(strays)
-        raise ValueError(
-            "`source` needs a `.txt` file with a caption beside each image, or a `metadata.jsonl` that lists all. "
-            f"Received: {'; '.join(lacks)}"
-        )
-    return (Row(str(image), image, _read_text(image.with_suffix(".txt")).strip(), {}) for image in images)
-
-
-def _read_text(path):
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"`source` must have captions in UTF-8. Received: {path} ({error})") from error
-
-
-def _pop_caption(record, where):
-    key = "caption" if "caption" in record else "text"
-    caption = record.pop(key, None)
-    if not isinstance(caption, str):
-        raise ValueError(f"`caption` (or `text`) must be a string. Received: {key}={caption!r} in {where}")
-    return caption
-
-
-def shorten(names, shown=5):
-    """The number of names and the first few of them, for messages."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{len(names)} file(s): {', '.join(names[:shown])}{more}"
-
-
 def read_tfds(source, split):
-    """Yields the rows of a `tfds:NAME?option=value&...` source, see `load_pictures`."""
+    """Yields the rows of a `tfds:NAME?option=value&...` source, see `load_images`."""
     name, _, query = source.removeprefix("tfds:").partition("?")
     options = dict(urllib.parse.parse_qsl(query))
     if set(options) - {"data_dir", "image", "caption"}:
@@ -170,10 +102,10 @@ def read_tfds(source, split):
             where = f"{name} {part}, example {index}"
             data, text = record.pop(image), record.pop(caption)
             if text is None:
-                raise ValueError(f"`caption` must be known for each picture. Received: no {caption!r} in {where}")
+                raise ValueError(f"`caption` must be known for each image. Received: no {caption!r} in {where}")
             if hasattr(builder.info.features[caption], "names"):
                 record[caption], text = text, text.replace("_", " ")
-            yield Row(where, data, text, {"split": part, **record})
+            yield make_row(where, data, {"split": part, **record, "caption": text})
 
 
 def _read_examples(tfds, builder, split, image):
@@ -224,4 +156,4 @@ def _to_python(feature, value):
         return [_to_python(feature.feature, item) for item in value]
     if hasattr(feature, "names"):
         return feature.int2str(int(value)) if value >= 0 else None
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value.item()
+    return checked_text(value, "`source`") if isinstance(value, bytes) else value.item()

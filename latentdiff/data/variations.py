@@ -72,7 +72,7 @@ def vary(pictures, variations, seed=0, kept_out=()):
     as one, and keep to captions of the kind "label, style", or "label" where there is no style.
 
     Args:
-        pictures: `latentdiff.data.batches.Pictures`.
+        pictures: `latentdiff.data.captioned_images.CaptionedImages`.
         variations: functions as described above.
         seed: int; what is drawn for a picture depends on it and on the picture's row.
         kept_out: tuples of things. A variation whose label names all things of a tuple, in the singular or plural, is

@@ -44,7 +44,7 @@ class Lesson:
     Args:
         pipeline: a `TextToImage`.
         output: folder of the figures.
-        real: `RealPictures`, or None: generated images then stand in for real ones.
+        real: `RealImages`, or None: generated images then stand in for real ones.
         features: function from uint8 images to features (n, dim), or None: curves that need it are left out.
         prompts: of the figures.
         seed: of all noise.

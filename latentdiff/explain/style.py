@@ -28,6 +28,7 @@ RULES = {
     "lines.linewidth": 2.2,
     "lines.markersize": 6,
     "text.color": TEXT,
+    "text.parse_math": False,  # captions may have dollar signs
     "axes.edgecolor": AXIS,
     "axes.labelcolor": TEXT,
     "xtick.color": AXIS,

@@ -4,7 +4,8 @@ import logging
 
 import numpy as np
 
-from latentdiff.data.batches import Batches, load_pictures, random_flip
+from latentdiff.data.batches import Batches, random_flip
+from latentdiff.data.captioned_images import load_images
 from latentdiff.data.images import image_grid, save_png
 from latentdiff.evaluation import psnr
 from latentdiff.models.autoencoder import Autoencoder
@@ -24,7 +25,7 @@ def train_autoencoder(run, data, metrics=None, init=None, skip_corrupt=False):
 
     Args:
         run: `Run`.
-        data: images with captions, see `load_pictures`.
+        data: images with captions, see `load_images`.
         metrics: optional folder with the weights of LPIPS; without it there is no perceptual loss.
         init: optional preset whose autoencoder training starts from.
         skip_corrupt: whether to leave out images that can't be decoded.
@@ -46,8 +47,8 @@ def _load_images(run, data, skip_corrupt):
     """The images to train on, and those to reconstruct for the report."""
     size, splits = run.experiment.image_size, (run.experiment.split, run.experiment.validation_split)
     options = {"limit": run.limit, "skip_corrupt": skip_corrupt}
-    images = load_pictures(data, size, splits[0], **options).images
-    return images, load_pictures(data, size, splits[1], **options).images if splits[1] else images
+    images = load_images(data, size, splits[0], **options).images
+    return images, load_images(data, size, splits[1], **options).images if splits[1] else images
 
 
 def _build(experiment, init):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 import numpy as np
 
-from latentdiff.data.batches import load_pictures
+from latentdiff.data.captioned_images import load_images
 from latentdiff.data.latent_cache import save_latents
 from latentdiff.data.variations import vary
 from latentdiff.models.compilation import compile_function
@@ -20,7 +20,7 @@ def encode_latents(run, data, skip_corrupt=False):
 
     Args:
         run: `Run` whose folder holds `autoencoder.keras`.
-        data: images with captions, see `load_pictures`.
+        data: images with captions, see `load_images`.
         skip_corrupt: whether to leave out images that can't be decoded.
     """
     experiment = run.experiment
@@ -30,7 +30,7 @@ def encode_latents(run, data, skip_corrupt=False):
         encode = compile_function(autoencoder.encode, autoencoder)
         for split in filter(None, (run.train_split, experiment.validation_split)):
             kept = split if split in (experiment.split, experiment.validation_split) else None  # None: all images
-            pictures = load_pictures(data, experiment.image_size, kept, skip_corrupt, run.limit)
+            pictures = load_images(data, experiment.image_size, kept, skip_corrupt, run.limit)
             variations = () if split == experiment.validation_split else experiment.variations
             latents, records = encode_all(
                 pictures, encode, vary(pictures, variations, experiment.seed, experiment.kept_out)

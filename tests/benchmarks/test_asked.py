@@ -13,7 +13,7 @@ from benchmarks.asked import (
     load_paraphrases,
     sample_rows,
 )
-from latentdiff.data.batches import Pictures
+from latentdiff.data.captioned_images import CaptionedImages
 
 STYLES = {"noto", "noto classic", "twemoji", "3d", "gradient", "flat", "black and white", "emojitwo", "fx", "outline"}
 
@@ -43,7 +43,7 @@ def test_compositions_name_two_things():
 
 def test_training_pictures_and_columns():
     records = [{"id": "a", "split": split} for split in ("train", "validation", "test")] + [{"id": "b"}]
-    pictures = Pictures(np.zeros((4, 8, 8, 3), "uint8"), [""] * 4, records)
+    pictures = CaptionedImages(np.zeros((4, 8, 8, 3), "uint8"), [""] * 4, records)
     assert are_training(pictures).tolist() == [True, False, False, True]
     assert column(pictures, "id") == ["a", "a", "a", "b"]
     for function in (asked_of_pictures, lambda pictures: column(pictures, "style")):

@@ -9,7 +9,7 @@ from keras import ops
 from PIL import Image
 
 from benchmarks import baselines as bench
-from latentdiff.data.batches import Pictures
+from latentdiff.data.captioned_images import CaptionedImages
 from latentdiff.diffusion import noise
 from latentdiff.explain.baselines import MAKERS
 from latentdiff.models.pixels import to_uint8
@@ -65,7 +65,7 @@ def real(count=12):
     images = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), "uint8")
     splits = ["validation"] * 2 + ["train"] * (count - 2)
     records = [{"id": str(row % 4), "style": "flat", "split": split} for row, split in enumerate(splits)]
-    return Pictures(images, [f"thing {row % 4}, flat" for row in range(count)], records)
+    return CaptionedImages(images, [f"thing {row % 4}, flat" for row in range(count)], records)
 
 
 class Copier:

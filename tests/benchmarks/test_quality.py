@@ -75,7 +75,7 @@ def measured(tmp_path):
 
 def test_every_part_with_an_oracle(data, tmp_path, networks):
     args = arguments(data, tmp_path, "--num-steps", 7)
-    quality.run(args, Oracle(quality.load_pictures(data, 32)))
+    quality.run(args, Oracle(quality.load_images(data, 32)))
     content = measured(tmp_path)
     rows = {(row["prompts"], row["pictures"]): row for row in content["tables"]["pictures"]}
     for split in ("validation", "train"):
@@ -95,7 +95,7 @@ def test_every_part_with_an_oracle(data, tmp_path, networks):
 
 
 def test_at_another_temperature(data, tmp_path, networks):
-    oracle = Oracle(quality.load_pictures(data, 32), sampler={"name": "ddim", "temperature": 0.7})
+    oracle = Oracle(quality.load_images(data, 32), sampler={"name": "ddim", "temperature": 0.7})
     args = arguments(data, tmp_path, "--num-steps", 7, "--temperature", 0.7, "--limit", 2, "--only", "validation")
     quality.run(args, oracle)
     assert measured(tmp_path)["settings"]["sampler"] == {"name": "ddim", "temperature": 0.7}

@@ -41,7 +41,7 @@ class Model:
     image_size, sampler, num_steps = (8, 8), "ddim", 20
 
     def __init__(self, data):
-        self.known = dict(zip(CAPTIONS, bench.load_pictures(data, 8).images, strict=True))
+        self.known = dict(zip(CAPTIONS, bench.load_images(data, 8).images, strict=True))
         self.asked = []
 
     def generate(self, prompts, num_steps, guidance_scale, seed, sampler, batch_size):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from latentdiff.data.batches import Pictures
+from latentdiff.data.captioned_images import CaptionedImages
 from latentdiff.data.latent_cache import cache_key, load_latents
 from latentdiff.data.variations import around, mirrored, names, paired, recoloured, restyled, vary, with_article
 
@@ -214,7 +214,7 @@ def styled_pictures():
     records = [{"label": f"thing {row}", "style": ("flat", "3d")[row % 2], "row": row} for row in range(8)]
     captions = [f"{record['label']}, {record['style']}" for record in records]
     images = np.stack([disc((200 + 5 * row, 20, 20), size=16) for row in range(10)])
-    return Pictures(images, captions + ["some fruit", "other fruit"], records + [{}, {"label": 3}])
+    return CaptionedImages(images, captions + ["some fruit", "other fruit"], records + [{}, {"label": 3}])
 
 
 VARIATIONS = (mirrored, recoloured, paired)
@@ -237,7 +237,7 @@ def test_vary_begins_with_the_picture_and_captions_are_label_and_style():
 
 @pytest.mark.parametrize("label", [{}, {"label": ""}, {"label": None}, {"label": 7}])
 def test_vary_takes_the_label_from_the_caption_where_there_is_none(label):
-    pictures = Pictures(white(8)[None], ["ripe apple, flat"], [{**label, "style": "flat"}])
+    pictures = CaptionedImages(white(8)[None], ["ripe apple, flat"], [{**label, "style": "flat"}])
     _, (plain, other) = vary(pictures, (mirrored,))(0)
     assert (plain["label"], plain["caption"]) == ("ripe apple", "ripe apple, flat")
     assert (other["label"], other["caption"]) == ("mirrored ripe apple", "mirrored ripe apple, flat")
@@ -304,7 +304,7 @@ def test_names(label, thing, expected):
 
 
 def test_vary_repeats_a_picture_that_a_variation_does_not_suit():
-    pictures = Pictures(white(8)[None], ["snow, flat"], [{"label": "snow", "style": "flat"}])
+    pictures = CaptionedImages(white(8)[None], ["snow, flat"], [{"label": "snow", "style": "flat"}])
     images, records = vary(pictures, (recoloured, mirrored))(0)
     assert records[0] == records[1] == {"label": "snow", "style": "flat", "caption": "snow, flat"}
     np.testing.assert_array_equal(images[0], images[1])
@@ -343,7 +343,9 @@ def test_latents_come_back_with_their_records_but_not_for_another_autoencoder(tm
 
 
 def test_vary_keeps_out_what_shall_be_asked_for():
-    pictures = Pictures(np.stack([disc(RED)] * 2), ["", ""], [{"label": label, "style": ""} for label in ("ox", "hen")])
+    pictures = CaptionedImages(
+        np.stack([disc(RED)] * 2), ["", ""], [{"label": label, "style": ""} for label in ("ox", "hen")]
+    )
 
     def labels(kept_out):
         return {record["label"] for row in (0, 1) for record in vary(pictures, (paired,) * 40, 0, kept_out)(row)[1]}

@@ -10,7 +10,7 @@ from latentdiff import cli, explain
 from latentdiff.commands import preset as preset_command
 from latentdiff.explain import reverse
 from latentdiff.explain.lesson import Lesson
-from latentdiff.explain.real_pictures import RealPictures
+from latentdiff.explain.real_images import RealImages
 from latentdiff.settings.prompt_syntax import Part, parse
 
 pytest.importorskip("matplotlib")
@@ -27,7 +27,7 @@ def preset(pipeline, tmp_path_factory):
 def real_pictures(count=12):
     images = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), "uint8")
     names = [PROMPTS[row % 3] for row in range(count)]
-    return RealPictures(images, names, names, np.arange(count) % 2 == 0)
+    return RealImages(images, names, names, np.arange(count) % 2 == 0)
 
 
 def mean_colours(images):
@@ -66,7 +66,7 @@ def test_captions_of_pictures_are_plain_text(caption, pipeline, tmp_path, monkey
     monkeypatch.setattr(Lesson, "generate", spy(Lesson.generate, asked))
     monkeypatch.setattr(reverse, "guess", spy(reverse.guess, asked))
     real = real_pictures()
-    real = RealPictures(real.images, [caption] * 12, real.labels, real.training)
+    real = RealImages(real.images, [caption] * 12, real.labels, real.training)
     lesson = Lesson(pipeline, tmp_path, real, mean_colours, PROMPTS, count=4)
     for name, key in (("guidance", "prompts"), ("reverse", "captions")):
         asked.clear()
@@ -86,7 +86,7 @@ def spy(function, asked):
 
 
 def test_every_file_is_a_figure_or_shared():
-    shared = {"lesson", "real_pictures", "style"}
+    shared = {"lesson", "real_images", "style"}
     files = {path.stem for path in importlib.resources.files(explain).iterdir() if path.suffix == ".py"}
     assert files == {*explain.FIGURES, *shared, "__init__"}
 
@@ -102,6 +102,7 @@ def test_unknown_figure(lesson):
 def test_the_command_writes_what_it_prints(pipeline, preset, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(preset_command, "open_preset", lambda name: pipeline)
     Image.fromarray(real_pictures().images[0]).save(tmp_path / "a-cat.png")
+    (tmp_path / "a-cat.txt").write_text("a cat, (10:30)")
     arguments = [
         "--preset",
         preset,
@@ -114,13 +115,13 @@ def test_the_command_writes_what_it_prints(pipeline, preset, tmp_path, monkeypat
     ]
     assert cli.main(["explain", *map(str, arguments)]) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "out" / f"forward.{kind}") for kind in ("png", "json")]
-    assert json.loads((tmp_path / "out/forward.json").read_text())["caption"] == "a cat"
+    assert json.loads((tmp_path / "out/forward.json").read_text())["caption"] == "a cat, (10:30)"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "nowhere"], "--data nowhere is not there"),
+        (["--data", "nowhere"], "--data must exist. Received: nowhere"),
         (["--metrics", "nowhere"], "--metrics nowhere is not there"),
         (["--preset", "nowhere"], "nowhere"),
         (["--count", "2"], "at least 4"),
@@ -140,3 +141,12 @@ def test_matplotlib_is_asked_for_by_name(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert cli.main(["explain", "--output", str(tmp_path)]) == 2
     assert 'pip install "latentdiff[docs]"' in capsys.readouterr().err
+
+
+def test_dollar_signs_are_no_formulas(lesson, tmp_path):
+    from latentdiff.explain import style
+
+    with style.lecture_style():
+        figure = style.new_figure(2, "It costs $5 or $6_")
+        style.show_tiles(figure.add_subplot(), lesson.real.images[None, :2], captions=["$1_", "a $x^$ b"])
+        assert style.save_figure(figure, tmp_path / "figure.png").is_file()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentdiff.data.batches import load_pictures
+from latentdiff.data.captioned_images import load_images
 from training.datasets import build_emoji, emoji_packages
 
 FIVE = {"label": "five o’clock", "hexcode": "1F554", "emoji": "🕔", "group": 5, "subgroup": 58, "tags": ["time"]}
@@ -80,7 +80,7 @@ def test_build_writes_shards_that_load(work, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(argument) for argument in arguments])
     build_emoji.main()
     assert capsys.readouterr().out.count(": 1 pictures") == len(list(output.glob("*-of-00002.parquet"))) == 2
-    pictures = load_pictures(output, 128)
+    pictures = load_images(output, 128)
     assert sorted(pictures.captions) == ["five o’clock, 3d", "red heart, 3d"]
     five = pictures.captions.index("five o’clock, 3d")
     assert (pictures.images[five] == [0, 0, 255]).all() and (pictures.images[1 - five] == 255).all()
@@ -157,24 +157,24 @@ def test_captioned_pictures_are_built_and_read(tmp_path):
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == {"train": 2, "validation": 1}
 
     source = f"tfds:captioned_pictures?data_dir={tmp_path / 'tfds'}"
-    pictures = load_pictures(source, 6)
+    pictures = load_images(source, 6)
     assert sorted(pictures.captions) == sorted(colours)
     for image, caption, record in zip(pictures.images, pictures.captions, pictures.records, strict=True):
         assert image.shape == (6, 6, 3) and (image == colours[caption]).all()
         assert record["split"] == ("validation" if caption == "blue" else "train")
         assert record["keywords"] == (["hot", "warm"] if caption == "red" else [])
         assert record["style"] == "flat" and record["label"] == ""
-    assert load_pictures(source, 6, split="validation").captions == ["blue"]
-    assert len(load_pictures(source, 6, split="train[:1]")) == 1
-    assert load_pictures(source + "&caption=style", 6, limit=1).captions == ["flat"]
+    assert load_images(source, 6, split="validation").captions == ["blue"]
+    assert len(load_images(source, 6, split="train[:1]")) == 1
+    assert load_images(source + "&caption=style", 6, limit=1).captions == ["flat"]
     with pytest.raises(ValueError, match=r"`split` must be one of \['train', 'validation'\].*split='test'"):
-        load_pictures(source, 6, split="test")
+        load_images(source, 6, split="test")
     with pytest.raises(ValueError, match="`source` may have the options"):
-        load_pictures(source + "&feature=style", 6)
+        load_images(source + "&feature=style", 6)
     with pytest.raises(ValueError, match="text or label feature"):
-        load_pictures(source + "&caption=image", 6)
+        load_images(source + "&caption=image", 6)
     with pytest.raises(ValueError, match="uint8 image feature"):
-        load_pictures(source + "&image=caption", 6)
+        load_images(source + "&image=caption", 6)
 
 
 def test_label_names_become_captions(tmp_path):
@@ -196,20 +196,20 @@ def test_label_names_become_captions(tmp_path):
         split_datasets=splits,
         description="",
     )
-    pictures = load_pictures(f"tfds:animals?data_dir={tmp_path}", 4, split="train")
+    pictures = load_images(f"tfds:animals?data_dir={tmp_path}", 4, split="train")
     assert pictures.captions == ["sea lion"] and (pictures.images == 9).all()
     assert pictures.records == [{"split": "train", "name": "x", "label": "sea_lion", "area": 0.5}]
     with pytest.raises(ValueError, match="`caption` must be known.*no 'label' in animals test, example 0"):
-        load_pictures(f"tfds:animals?data_dir={tmp_path}", 4, split="test")
+        load_images(f"tfds:animals?data_dir={tmp_path}", 4, split="test")
 
 
 def test_unknown_dataset(tmp_path):
     import_tfds()
     with pytest.raises(ValueError, match="TensorFlow Datasets dataset. Received: source='tfds:no_such_set"):
-        load_pictures(f"tfds:no_such_set?data_dir={tmp_path}", 4)
+        load_images(f"tfds:no_such_set?data_dir={tmp_path}", 4)
 
 
 def test_tfds_without_tensorflow_datasets(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(ValueError, match="pip install tensorflow tensorflow-datasets"):
-        load_pictures("tfds:mnist", 4)
+        load_images("tfds:mnist", 4)

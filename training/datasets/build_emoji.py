@@ -20,7 +20,7 @@ import random
 
 from PIL import Image
 
-from latentdiff.data.sources import prepare_picture
+from latentdiff.data.images import crop, read_image
 from training.datasets.emoji_packages import STYLES, drawings, read_emoji
 
 SIZE = 128
@@ -29,7 +29,7 @@ SIZE = 128
 def encode(data):
     """Any encoded image as lossless WebP, `SIZE` x `SIZE` pixels on white."""
     buffer = io.BytesIO()
-    Image.fromarray(prepare_picture(Image.open(io.BytesIO(data)), SIZE)).save(buffer, "WEBP", lossless=True, method=6)
+    Image.fromarray(crop(read_image(data), (SIZE, SIZE))).save(buffer, "WEBP", lossless=True, method=6)
     return buffer.getvalue()
 
 

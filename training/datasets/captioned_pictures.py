@@ -4,18 +4,17 @@
     python -m training.datasets.captioned_pictures --manual-dir emoji --data-dir tfds
 
 Afterwards the set is `tfds.load("captioned_pictures", data_dir="tfds")`, and for the training scripts
-`tfds:captioned_pictures?data_dir=tfds`. The folder `emoji` may be all that `load_pictures` takes as a folder: parquet
+`tfds:captioned_pictures?data_dir=tfds`. The folder `emoji` may be all that `load_images` takes as a folder: parquet
 shards, or images with captions.
 """
 
 import argparse
-import io
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from latentdiff.data import sources
+from latentdiff.data.images import read_image
 
 TEXT_COLUMNS = ("id", "label", "style", "group", "licence", "source")
 
@@ -45,9 +44,7 @@ class CaptionedPictures(tfds.core.GeneratorBasedBuilder):
         for row in sources.read_files(folder):
             if row.record.get("split", "train") != split:
                 continue
-            data = io.BytesIO(row.image) if isinstance(row.image, bytes) else row.image
-            with Image.open(data) as image:
-                example = {"image": np.asarray(sources.to_rgb(image)), "caption": row.caption}
+            example = {"image": np.asarray(read_image(row.image, row.name)), "caption": row.caption}
             example |= {name: str(row.record.get(name) or "") for name in TEXT_COLUMNS}
             yield row.name, example | {"keywords": list(row.record.get("keywords") or [])}
 

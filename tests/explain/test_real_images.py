@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentdiff.explain.real_pictures import RealPictures, load_real_pictures
+from latentdiff.explain.real_images import RealImages, load_real_images
 
 
 def png(value, size=(8, 8)):
@@ -14,13 +14,14 @@ def png(value, size=(8, 8)):
     return buffer.getvalue()
 
 
-def test_folder_with_captions_beside_or_in_the_name(tmp_path):
+def test_several_sources(tmp_path):
     (tmp_path / "inner").mkdir()
-    (tmp_path / "a-cat.png").write_bytes(png(10))
+    (tmp_path / "a.png").write_bytes(png(10))
+    (tmp_path / "a.txt").write_text("a cat (1:2)")
     (tmp_path / "inner/b.png").write_bytes(png(20, (16, 8)))
     (tmp_path / "inner/b.txt").write_text("a dog\n")
-    real = load_real_pictures([tmp_path], (4, 4))
-    assert real.captions == real.labels == ["a cat", "a dog"] and not real.training.any()
+    real = load_real_images([tmp_path / "a.png", tmp_path / "inner"], (4, 4))
+    assert real.captions == real.labels == ["a cat (1:2)", "a dog"] and not real.training.any()
     assert real.images.shape == (2, 4, 4, 3) and real.images[:, 0, 0, 0].tolist() == [10, 20]
 
 
@@ -32,14 +33,14 @@ def test_folder_with_metadata(tmp_path):
     for row, value in zip(rows, (10, 20), strict=True):
         (tmp_path / row["file_name"]).write_bytes(png(value))
     (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
-    real = load_real_pictures([tmp_path], (8, 8))
+    real = load_real_images([tmp_path], (8, 8))
     assert real.captions == ["a cat", "a dog, flat"] and real.labels == ["a cat", "dog"]
     assert real.training.tolist() == [True, False] and real.images[:, 0, 0, 0].tolist() == [10, 20]
 
 
 def test_only_pictures_of_a_known_split_are_called_held_out():
     images = np.zeros((3, 2, 2, 3), "uint8")
-    kinds = [RealPictures(images, [], [], np.arange(3) < seen).kind for seen in range(4)]
+    kinds = [RealImages(images, [], [], np.arange(3) < seen).kind for seen in range(4)]
     assert kinds == ["real", "held-out", "held-out", "real"]
 
 
@@ -50,23 +51,27 @@ def test_parquet_with_labels_and_splits(tmp_path):
     columns = {"image": [png(10), png(20)], "caption": ["a cat, flat", "a dog, flat"]}
     columns |= {"label": ["cat", "dog"], "split": ["train", "validation"]}
     parquet.write_table(pyarrow.table(columns), tmp_path / "some.parquet")
-    real = load_real_pictures([tmp_path / "some.parquet"], (8, 8))
+    real = load_real_images([tmp_path / "some.parquet"], (8, 8))
     assert real.labels == ["cat", "dog"] and real.training.tolist() == [True, False]
     assert real.held_out(5).tolist() == [1]
     parquet.write_table(pyarrow.table({"image": [png(10)]}), tmp_path / "bare.parquet")
-    with pytest.raises(ValueError, match="columns image and caption.*bare.parquet"):
-        load_real_pictures([tmp_path / "bare.parquet"], (8, 8))
+    with pytest.raises(ValueError, match="columns `image` and `caption`.*bare.parquet"):
+        load_real_images([tmp_path / "bare.parquet"], (8, 8))
 
 
-def test_what_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(ValueError, match="must hold pictures or parquet"):
-        load_real_pictures([tmp_path], (8, 8))
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="readable pictures"):
-        load_real_pictures([tmp_path], (8, 8))
+def test_what_cannot_be_read_is_named_or_left_out(tmp_path):
+    with pytest.raises(ValueError, match="must hold either parquet shards or images"):
+        load_real_images([tmp_path], (8, 8))
+    for name, data in {"broken": b"no image", "good": png(5)}.items():
+        (tmp_path / f"{name}.png").write_bytes(data)
+        (tmp_path / f"{name}.txt").write_text(name)
+    with pytest.raises(ValueError, match="readable images.*broken.png"):
+        load_real_images([tmp_path], (8, 8))
+    with pytest.warns(UserWarning, match="broken.png"):
+        assert load_real_images([tmp_path], (8, 8), skip_corrupt=True).captions == ["good"]
 
 
 def test_held_out_takes_all_where_everything_was_trained_on():
     images = np.zeros((3, 2, 2, 3), "uint8")
-    real = RealPictures(images, list("abc"), list("abc"), np.ones(3, bool))
+    real = RealImages(images, list("abc"), list("abc"), np.ones(3, bool))
     assert sorted(real.held_out(3)) == [0, 1, 2]

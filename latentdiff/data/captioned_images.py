@@ -1,0 +1,113 @@
+"""Captioned images in memory, from any source: the one reader of the package."""
+
+import dataclasses
+import itertools
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from latentdiff.data.images import crop, read_image
+from latentdiff.data.rows import shorten
+from latentdiff.data.sources import read_rows
+from latentdiff.settings.prompt_syntax import escape
+
+
+@dataclasses.dataclass
+class CaptionedImages:
+    """Images in memory, with captions.
+
+    Attributes:
+        images: uint8 array, (n, height, width, 3).
+        captions: n strings.
+        records: n dicts with all other columns of the source, such as `label`, `style` or `split`.
+    """
+
+    images: np.ndarray
+    captions: list[str]
+    records: list[dict]
+
+    def __len__(self):
+        return len(self.captions)
+
+    @property
+    def prompts(self):
+        """The captions as prompts: what looks like prompt syntax in them is escaped, as they are literal text."""
+        return [escape(caption) for caption in self.captions]
+
+    def select(self, rows):
+        """The images of a boolean mask of length n, or of integer indices, as new `CaptionedImages`."""
+        rows = np.asarray(rows)
+        if rows.dtype == bool and rows.shape != (len(self),):
+            raise ValueError(f"A mask in `rows` must have shape ({len(self)},). Received: rows of shape {rows.shape}")
+        rows = np.arange(len(self))[rows if rows.size else []]
+        return CaptionedImages(
+            self.images[rows], [self.captions[row] for row in rows], [self.records[row] for row in rows]
+        )
+
+
+def load_images(source, image_size, split=None, skip_corrupt=False, limit=None):
+    """Reads captioned images. All of the package reads them here. A source is one of these:
+
+    - parquet: a file, a glob or a folder of shards with the columns `image` (bytes, or a struct with `bytes`) and
+      `caption` (or `text`);
+    - a folder of images with a `metadata.jsonl`: one object a line with `file_name` and `caption` (or `text`);
+    - a folder of images, subfolders included, with a caption in a `.txt` file of the same name beside each, or one
+      such image;
+    - `tfds:NAME`, such as `tfds:cifar10?data_dir=tfds&caption=label`: the caption is a text feature, or the name of the
+      label ("_" becomes " "). The options are `data_dir`, `image` and `caption` (names of features). Records keep
+      texts, labels, scalars and lists of those.
+
+    Captions are literal text. Images are decoded by `read_image`, cropped and resized by `crop`. Hidden files are
+    passed over; linked folders are followed once. TensorFlow is needed for `tfds:` only, pyarrow for parquet only.
+
+    Args:
+        source: str or path, see above.
+        image_size: int, or (height, width), of the images in pixels.
+        split: optional str, keeps the rows with this `split`; a row without that column belongs to "train". Sources of
+            TFDS take slices too, such as "train[:10%]".
+        skip_corrupt: bool, whether to leave out images that can't be decoded, with a warning that names them.
+        limit: optional int, reads only so many images (before corrupt ones are left out).
+
+    Returns:
+        `CaptionedImages`, in the order of the source (folders: by path).
+
+    Raises:
+        ValueError: if the source, a caption, a line or an image is missing or unreadable; the message names it.
+    """
+    sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+    for name, value in {"image_size": sides, "limit": (1 if limit is None else limit,)}.items():
+        if any(isinstance(side, bool) or not isinstance(side, int | np.integer) or side < 1 for side in value):
+            received = image_size if name == "image_size" else limit
+            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={received!r}")
+    source = os.fspath(source)
+    rows = list(itertools.islice(read_rows(source, split), limit))
+    if not rows:
+        raise ValueError(f"`source` must hold at least one captioned image. Received: source={source!r}")
+    return _decode_rows(rows, tuple(map(int, sides)), skip_corrupt)
+
+
+def _decode_rows(rows, size, skip_corrupt):
+    def decode(row):
+        try:
+            return crop(read_image(row.image, row.name), size), None
+        except ValueError as error:
+            return None, str(error)
+
+    images = np.empty((len(rows), *size, 3), "uint8")
+    kept, corrupt = [], []
+    with ThreadPoolExecutor() as pool:
+        for row, (image, error) in zip(rows, pool.map(decode, rows), strict=True):
+            if image is None:
+                corrupt.append(error)
+            else:
+                images[len(kept)] = image
+                kept.append(row)
+    if corrupt and not (skip_corrupt and kept):
+        hint = "" if skip_corrupt else " Pass `skip_corrupt=True`, or --skip-corrupt, to leave them out."
+        raise ValueError(f"`source` must hold readable images.{hint} Received: {shorten(corrupt)}")
+    if corrupt:
+        names = "; ".join(corrupt)
+        warnings.warn(f"Left out {len(corrupt)} corrupt of {len(rows)} images: {names}", stacklevel=3)
+    return CaptionedImages(images[: len(kept)], [row.caption for row in kept], [row.record for row in kept])
