@@ -22,13 +22,23 @@ PICTURE_INPUTS = {
     "num_steps": ("int32", (), -1),
     "guidance_scale": ("float32", (), -1.0),
 }
+NUMBERS = PICTURE_INPUTS.keys() - {"negative_prompts"}
+BEGIN = {*NUMBERS, "first_step", "latents"}
 SIGNATURES = {
     "serving_default": ({"prompts", *PICTURE_INPUTS}, {"images", "seeds", "warnings"}),
     "png": ({"prompts", *PICTURE_INPUTS}, {"image_bytes", "seeds", "warnings"}),
     "encode_text": ({"prompts"}, {"context", "context_mask", "warnings"}),
-    "denoise": ({"noisy_latents", "timesteps", "context", "context_mask"}, {"pred_latents", "pred_noise"}),
+    "denoise": (
+        {"noisy_latents", "timesteps", "context", "context_mask"},
+        {"prediction", "pred_latents", "pred_noise"},
+    ),
     "encode_image": ({"images"}, {"latents"}),
     "decode": ({"latents"}, {"images"}),
+    "start": (BEGIN, {"noisy_latents", "step", "timesteps", *NUMBERS, "warnings"}),
+    "advance": (
+        {*BEGIN, "prediction", "negative_prediction", "noisy_latents", "step", "repaint"},
+        {"noisy_latents", "step", "timesteps", "pred_latents", "warnings"},
+    ),
 }
 
 
