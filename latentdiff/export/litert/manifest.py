@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 
-from latentdiff.settings.table import LARGEST, SETTINGS, describe
+from latentdiff.settings.table import SETTINGS, describe
 from latentdiff.version import __version__
 
 FORMAT = "latentdiff-litert"
@@ -45,8 +45,7 @@ def manifest(text_to_image, parts, files, quantization, samplers):
 
 def settings(text_to_image, samplers):
     """The rows of the settings, with the defaults and the bounds of this model, see `table.describe`."""
-    defaults = {"strength": STRENGTH, **text_to_image.defaults, "sampler": samplers[0]}
-    defaults["guidance_interval"] = defaults["guidance_interval"] or (0.0, LARGEST)
+    defaults = {**text_to_image.request_defaults, "strength": STRENGTH, "sampler": samplers[0]}
     limits = {
         "num_steps": {"high": text_to_image.model.noise_schedule.num_train_timesteps},
         "sampler": {"choices": samplers},

@@ -93,7 +93,7 @@ class _Steps:
         warnings = bounds.Warnings(values["first_step"])
         numbers = {row.wire: values.pop(row.wire) for row in bounds.NUMBERS}
         most = {"num_steps": self.max_steps}
-        settings = bounds.bound_settings(numbers, self.text_to_image.defaults, most, warnings)
+        settings = bounds.bound_settings(numbers, self.text_to_image.request_defaults, most, warnings)
         first, last = values["first_step"], tf.cast(settings["num_steps"], "float32")
         used = values["first_step"] = tf.clip_by_value(tf.where(tf.math.is_nan(first), 0.0, first), 0.0, last)
         warnings.add(used != first, "`first_step` must lie in [0, num_steps]; the nearest was used.")
