@@ -40,7 +40,8 @@ def check_pictures(folder, signatures):
 
     serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
     checked = {**CHECKED, "num_steps": [1, min(3, signatures.max_steps)]}
-    inputs = {name: tf.constant(values) for name, values in checked.items()}
+    inputs = {**signatures.example(len(CHECKED["seeds"]), num_steps=1), **checked}  # the rest as it is by default
+    inputs = {name: tf.constant(values) for name, values in inputs.items()}
     if signatures.texts.name == "token_ids":
         for name in ("prompts", "negative_prompts"):
             ids = signatures.model.text_encoder.tokenize(checked[name])
