@@ -22,7 +22,7 @@ from latentdiff.models.pixels import to_uint8
 from latentdiff.settings import table
 
 SETTINGS = ["prompt", "negative_prompt", "seed", "num_steps", "guidance_scale"]
-SETTINGS += ["guidance_rescale", "sampler", "preset"]
+SETTINGS += ["guidance_rescale", "guidance_interval", "sampler", "preset"]
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_one_picture_is_a_file_with_its_settings(run, pipeline, preset, tmp_path
     assert list(files(tmp_path)) == ["a-red-apple-3d-seed-7.png"]
     path = tmp_path / "a-red-apple-3d-seed-7.png"
     np.testing.assert_array_equal(np.asarray(open_image(path)), pipeline.generate("A red apple, 3D!", seed=7))
-    expected = ["A red apple, 3D!", "", "7", "3", "2.0", "0.0", "ddim", str(preset)]
+    expected = ["A red apple, 3D!", "", "7", "3", "2.0", "0.0", "[0.0, 1e+30]", "ddim", str(preset)]
     assert images.read_settings(path) == dict(zip(SETTINGS, expected, strict=True))
 
 
@@ -342,14 +342,16 @@ def test_random_seed_is_told_and_kept(run, tmp_path):
 
 def test_prompts_file(run, tmp_path):
     entry = {"prompt": "a cat", "seed": 9, "negative_prompt": "red", "num_steps": 2, "guidance_scale": 1}
+    entry |= {"guidance_rescale": 0.5, "guidance_interval": [0.1, 4]}
     (tmp_path / "prompts.json").write_text(json.dumps(["an apple", entry]))
     arguments = ["a rocket", "--prompts-file", "prompts.json", "--seed", 7, "--guidance-scale", 3, "--output", "out"]
     assert run(*arguments)[0] == 0
     records = manifest(tmp_path / "out")
-    assert [list(record.values())[1:6] for record in records] == [
-        ["a rocket", "", 7, 3, 3.0],
-        ["an apple", "", 7, 3, 3.0],
-        ["a cat", "red", 9, 2, 1.0],
+    everywhere = [0.0, 1e30]
+    assert [list(record.values())[1:8] for record in records] == [
+        ["a rocket", "", 7, 3, 3.0, 0.0, everywhere],
+        ["an apple", "", 7, 3, 3.0, 0.0, everywhere],
+        ["a cat", "red", 9, 2, 1.0, 0.5, [0.1, 4.0]],
     ]
 
 
@@ -438,8 +440,8 @@ def test_progress_bar(run, monkeypatch):
         (["(red:2) a", "--server", "localhost:1"], ["--server", "neither weights nor mixtures", "(red:2) a"]),
         (["a", "--negative-prompt", "a:1 | b:2", "--server", "localhost:1"], ["`negative_prompts`", "nor mixtures"]),
         (
-            ["a", "--guidance-rescale", "0", "--server", "localhost:1"],
-            ["--server", "`guidance_rescale` is no input of a served model"],
+            ["a", "--sampler", "ddim", "--server", "localhost:1"],
+            ["--server", "`sampler` is no input of a served model"],
         ),
     ],
 )

@@ -156,11 +156,9 @@ NEGATIVE_PROMPTS = Setting("negative_prompts", str, "what the images should not 
 SEED = Setting("seed", int, "the same seed gives the same image", DRAWN, 0, MAX_SEED, wire="seeds")
 NUM_STEPS = Setting("num_steps", int, "sampling steps", low=1)
 GUIDANCE_SCALE = Setting("guidance_scale", float, "how strictly to follow the prompt; 1 is off", low=1, high=1000)
-GUIDANCE_RESCALE = Setting(
-    "guidance_rescale", float, "how far to undo the contrast that guidance adds", low=0, high=1, each=False
-)
+GUIDANCE_RESCALE = Setting("guidance_rescale", float, "how far to undo the contrast that guidance adds", low=0, high=1)
 GUIDANCE_INTERVAL = Setting(
-    "guidance_interval", tuple, "noise levels between which guidance works; 0 inf is all", low=0, each=False
+    "guidance_interval", tuple, "noise levels between which guidance works; 0 inf is all", low=0
 )
 STRENGTH = Setting(
     "strength",

@@ -141,6 +141,8 @@ def test_a_picture_does_not_depend_on_its_batch(pipeline, sampler):
         "negative_prompts": ["", "blue", "a cat", ""],
         "num_steps": [1, 5, 3, 2],
         "guidance_scale": [1.0, 3.0, 1.0, 7.5],
+        "guidance_rescale": [0.5, 0.0, 1.0, 0.7],
+        "guidance_interval": [(0.0, 1.0), (0.5, 2.0), (0.0, float("inf")), (0.2, 5.0)],
         "seed": [4, 4, 0, noise.MAX_SEED],
     }
     together = pipeline.generate(**settings, sampler=sampler)

@@ -128,8 +128,10 @@ def test_servers_that_are_none(server):
 
 def test_settings_of_some_rows_only():
     server = Server()
-    connected(server).generate(["a", "b"], seed=1, num_steps=[3, None])
-    assert server.asked[0][0]["num_steps"] == [3, table.UNSET]
+    connected(server).generate(["a", "b"], seed=1, num_steps=[3, None], guidance_interval=[None, (1, float("inf"))])
+    rows = server.asked[0][0]
+    assert rows["num_steps"] == [3, table.UNSET] and "guidance_rescale" not in rows
+    assert rows["guidance_interval"] == [[table.UNSET] * 2, [1.0, table.LARGEST]]
 
 
 @pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), float("inf"), 1e10])

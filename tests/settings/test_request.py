@@ -50,7 +50,7 @@ def test_rows_and_batches():
 
 
 def test_record_of_an_image():
-    request = Request.build(["a", "b"], seed=1, strength=0.5, guidance_interval=(1, float("inf")))
+    request = Request.build(["a", "b"], seed=1, strength=0.5, guidance_interval=[(0, 1), (1, float("inf"))])
     known = {"prompt": "b", "negative_prompt": "", "seed": 1, "guidance_interval": [1.0, 1e30]}
     assert request.record(1) == known
     assert request.record(1, ["images"]) == {**known, "strength": 0.5}
@@ -65,7 +65,7 @@ def test_record_of_an_image():
         ({"num_steps": [3, 0]}, "`num_steps` must be a whole number of at least 1. Received: num_steps=0"),
         ({"num_images": True}, "`num_images` must be a whole number of at least 1. Received: num_images=True"),
         ({"negative_prompts": "a:1 | b"}, "`negative_prompts` has a mixture with a part that has no weight, 'b'"),
-        ({"guidance_interval": [(0, 1), (1, 2)]}, "`guidance_interval` must be an interval"),
+        ({"guidance_interval": [(0, 1), (2, 1)]}, "`guidance_interval` must be an interval"),
     ],
 )
 def test_what_is_refused(settings, message):

@@ -5,7 +5,7 @@ from keras import ops
 
 from latentdiff.diffusion.stepping import Stepper
 from latentdiff.export.saved_model import request_bounds as bounds
-from latentdiff.settings.table import LARGEST, UNSET
+from latentdiff.settings.table import UNSET
 
 STEP_SIGNATURES = ("start", "advance")
 
@@ -82,7 +82,7 @@ class _Steps:
         rows = tf.shape(values["prediction"])[0]
         values, settings, warnings = self._bounded(values, rows)
         values["step"] = tf.clip_by_value(values["step"], 0, settings["num_steps"])
-        moved = self.stepper.advance(**values, **self._limits(rows), **settings)
+        moved = self.stepper.advance(**values, **settings)
         return {**moved, "warnings": warnings.texts}
 
     def _bounded(self, values, rows):
@@ -98,14 +98,3 @@ class _Steps:
         used = values["first_step"] = tf.clip_by_value(tf.where(tf.math.is_nan(first), 0.0, first), 0.0, last)
         warnings.add(used != first, "`first_step` must lie in [0, num_steps]; the nearest was used.")
         return values, settings, warnings
-
-    def _limits(self, rows):
-        """Settings of guidance that are no inputs: those of the model, for each row."""
-        import tensorflow as tf
-
-        rescale = self.text_to_image.guidance_rescale
-        interval = self.text_to_image.guidance_interval or (0.0, LARGEST)
-        limits = {"guidance_rescale": tf.fill([rows], float(rescale))}
-        limits["guidance_interval"] = tf.tile(tf.constant([interval], "float32"), [rows, 1])
-        served = {row.wire for row in bounds.NUMBERS}
-        return {name: value for name, value in limits.items() if name not in served}

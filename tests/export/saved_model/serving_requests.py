@@ -16,6 +16,8 @@ def mixed(count):
         "seeds": (7 + 5 * rows).astype("int32"),
         "num_steps": (1 + rows % 4).astype("int32"),
         "guidance_scale": (1.0 + 1.5 * (rows % 3)).astype("float32"),
+        "guidance_rescale": (0.4 * (rows % 2)).astype("float32"),
+        "guidance_interval": np.stack([0.1 * (rows % 2), 5.0 + rows], axis=1).astype("float32"),
     }
 
 

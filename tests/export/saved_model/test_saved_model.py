@@ -21,6 +21,8 @@ PICTURE_INPUTS = {
     "seeds": ("int32", (), -1),
     "num_steps": ("int32", (), -1),
     "guidance_scale": ("float32", (), -1.0),
+    "guidance_rescale": ("float32", (), -1.0),
+    "guidance_interval": ("float32", (2,), -1.0),
 }
 NUMBERS = PICTURE_INPUTS.keys() - {"negative_prompts"}
 BEGIN = {*NUMBERS, "first_step", "latents"}
@@ -93,8 +95,8 @@ def test_all_but_the_prompts_may_be_left_out(served, signatures, pipeline):
     for name in ("serving_default", "png"):
         signature = graph_of(served).signature_def[name]
         defaults = {key: tf.make_ndarray(value) for key, value in signature.defaults.items()}
-        assert {key: (value.shape, value[0]) for key, value in defaults.items()} == {
-            key: ((1,), value) for key, (_, _, value) in PICTURE_INPUTS.items()
+        assert {key: (value.shape, value.flat[0]) for key, value in defaults.items()} == {
+            key: ((1, *shape), value) for key, (_, shape, value) in PICTURE_INPUTS.items()
         }
     request = {"prompts": PROMPTS[:3], **defaults}  # as a server fills them in
     answer = call(signatures["serving_default"], request)
@@ -172,7 +174,7 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("name", SIGNATURES)
+@pytest.mark.parametrize("name", [*PARTS, "serving_default", "png"])
 def test_no_rows(signatures, name):
     import tensorflow as tf
 
@@ -232,6 +234,10 @@ def test_encode_image(pipeline, signatures):
         ({"guidance_scale": -np.inf}, {"guidance_scale": 1.0}, "Received: -inf."),
         ({"guidance_scale": 0.5}, {"guidance_scale": 1.0}, "Received: 0.5."),
         ({"guidance_scale": -1.0}, {"guidance_scale": 2.0}, ""),
+        ({"guidance_rescale": 1.5}, {"guidance_rescale": 1.0}, "must be a number from 0 to 1; used 1. Received: 1.5."),
+        ({"guidance_interval": (3.0, 1.0)}, {"guidance_interval": (0.0, np.inf)}, "LOW < HIGH"),
+        ({"guidance_interval": (-1.0, -1.0)}, {"guidance_interval": (0.0, np.inf)}, ""),
+        ({"guidance_interval": (0.5, 2.0)}, {"guidance_interval": (0.5, 2.0)}, ""),
         ({"seeds": -5}, {"seeds": 0}, "`seeds` must be a whole number from 0 to 2147483647; used 0"),
         ({"seeds": 2**31 - 1}, {"seeds": 2**31 - 1}, ""),
         ({"prompts": b"red \xff\xfe cat"}, {"prompts": "red \ufffd\ufffd cat"}, "`prompts` is not UTF-8"),
@@ -251,7 +257,7 @@ def test_a_value_out_of_range_is_bounded_in_its_row_alone(pipeline, signatures, 
     assert words in answer["warnings"][1].decode()
 
 
-DTYPED = ("seeds", "num_steps", "guidance_scale")
+DTYPED = ("seeds", "num_steps", "guidance_scale", "guidance_rescale", "guidance_interval")
 
 
 def test_token_ids_out_of_range(pipeline, id_signatures):
@@ -397,7 +403,7 @@ def export_of_spoilt(pipeline, served_ids, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (without_a_signature, "must have signatures .*'png'.*Received: .'decode', 'denoise'"),
+        (without_a_signature, "must have signatures .*'png'.*Received: .*'decode', 'denoise'"),
         (with_a_fixed_batch, "latents of signature decode must have any batch in front"),
         (with_xla, "TF Serving runs without XLA, which these functions ask for: .'__inference_"),
         (with_a_call_by_xla, "TF Serving runs without XLA"),
