@@ -81,7 +81,7 @@ def operators(content):
     """Each operator of a LiteRT file: its name, its custom name or None, and the shapes of what it reads and writes."""
     from ai_edge_litert import schema_py_generated as schema
 
-    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    names = operator_names()
     model = schema.Model.GetRootAs(content, 0)
     for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
         for operator in map(graph.Operators, range(graph.OperatorsLength())):
@@ -94,6 +94,13 @@ def operators(content):
                 custom and custom.decode(),
                 [_shape(graph.Tensors(index)) for index in tensors if index >= 0],
             )
+
+
+def operator_names():
+    """Names of the builtin operators by their codes."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 
 
 def _shape(tensor):

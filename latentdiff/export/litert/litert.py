@@ -9,6 +9,7 @@ import numpy as np
 
 from latentdiff.diffusion import conditioning
 from latentdiff.export.litert import file as litert_file
+from latentdiff.export.litert.half_precision import bound_masks, check_range
 from latentdiff.export.litert.manifest import FORMAT, MANIFEST_FILE, manifest
 from latentdiff.export.litert.needs import check_needs
 from latentdiff.export.litert.parts import PARTS, parts
@@ -137,13 +138,17 @@ def _is_quantized(quantization):
 
 def _file(name, part, quantization, example):
     """The checked LiteRT file of a part, as bytes."""
+    inputs = _example(part.inputs, example)
     try:
-        content = quantize(litert_file.convert(part.function, part.models, part.inputs), quantization)
+        content = litert_file.convert(part.function, part.models, part.inputs)
+        if part.on_gpu:
+            content = bound_masks(content)
+            check_range(content, inputs)
+        content = quantize(content, quantization)
         litert_file.check(content)
     except Exception as error:  # what the converter and the quantizer raise has many types
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise ValueError(f"{name}.tflite can't be made: {kind}{error}") from error
-    inputs = _example(part.inputs, example)
     answers, expected = litert_file.run(content, inputs), part.function(**inputs)
     for key, value in expected.items():
         wrong = _difference(answers[key], keras.ops.convert_to_numpy(value), quantization)

@@ -24,11 +24,13 @@ class Part:
         function: tensors by name -> dict of tensors.
         models: the keras.Models whose weights it reads.
         inputs: names to `keras.InputSpec`s of fixed shape.
+        on_gpu: whether runtimes may take it to a GPU, which computes in float16.
     """
 
     function: Callable
     models: list
     inputs: dict
+    on_gpu: bool = True
 
 
 def parts(text_to_image, num_tokens, rows, single_file):
@@ -121,4 +123,4 @@ def _pipeline(text_to_image, unet, num_tokens):
         "num_steps": _spec(1, dtype="int32"),
         "guidance_scale": _spec(1),
     }
-    return Part(make_picture, [model.text_encoder.sequence_model, unet, model.autoencoder], inputs)
+    return Part(make_picture, [model.text_encoder.sequence_model, unet, model.autoencoder], inputs, on_gpu=False)

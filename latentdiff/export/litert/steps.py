@@ -55,7 +55,9 @@ def step_parts(text_to_image, exported):
 
 
 def _start(stepper):
-    return Part(lambda seed, **inputs: stepper.start(seeds=seed, **inputs), [], _begin(stepper.latent_shape))
+    return Part(
+        lambda seed, **inputs: stepper.start(seeds=seed, **inputs), [], _begin(stepper.latent_shape), on_gpu=False
+    )
 
 
 def _advance(stepper):
@@ -75,7 +77,7 @@ def _advance(stepper):
         "guidance_interval": _spec(1, 2),
         **{name: _spec(*tensor.shape) for name, tensor in zip(stepper.state_names, state, strict=True)},
     }
-    return Part(advance, [], inputs)
+    return Part(advance, [], inputs, on_gpu=False)
 
 
 def _spec(*shape, dtype="float32"):

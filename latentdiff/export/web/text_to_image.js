@@ -19,15 +19,17 @@ export class TextToImage {
   /** Loads the folder at `base`, a URL that ends in a slash; `progress(text)` hears what is going on. */
   static async load(base, progress = () => {}) {
     const made = new TextToImage();
-    Object.assign(made, { base, parts: {}, manifest: await readManifest(base) });
-    made.settings = Object.fromEntries(made.manifest.settings.map((row) => [row.name, row]));
+    const manifest = await readManifest(base);
+    const settings = Object.fromEntries(manifest.settings.map((row) => [row.name, row]));
+    Object.assign(made, { manifest, settings, parts: {} });
     progress("starting LiteRT");
     await loadLiteRt(new URL("vendor/litert/", base).href, { threads: globalThis.crossOriginIsolated });
-    for (const name of ["text_encoder", "denoiser", "decoder"]) {
-      progress(`loading ${name.replace("_", " ")}`);
-      await made.part(name);
+    for (const name of Object.keys(manifest.parts).filter((name) => name !== "pipeline")) {
+      progress(`loading ${name.replaceAll("_", " ")}`);
+      const content = await checkedFile(base, manifest.parts[name].file, manifest.files);
+      made.parts[name] = await loadAndCompile(content, { accelerator: "wasm" });
     }
-    const tokens = await checkedFile(base, made.manifest.tokenizer.file, made.manifest.files);
+    const tokens = await checkedFile(base, manifest.tokenizer.file, manifest.files);
     made.tokenizer = new Tokenizer(JSON.parse(new TextDecoder().decode(tokens)), {});
     return made;
   }
@@ -114,24 +116,14 @@ export class TextToImage {
   /** What the file of a part answers to those of the values that it takes: by name in, by name out. */
   async run(part, values) {
     const tensors = {};
-    const model = await this.part(part);
     for (const [name, { shape, dtype }] of Object.entries(this.manifest.parts[part].inputs)) {
       tensors[name] = new Tensor(spread(values[name], shape, dtype), shape);
     }
-    const results = await model.run(tensors);
+    const results = await this.parts[part].run(tensors);
     const answers = {};
     for (const [name, tensor] of Object.entries(results)) answers[name] = (await tensor.data()).slice();
     for (const tensor of [...Object.values(tensors), ...Object.values(results)]) tensor.delete();
     return answers;
-  }
-
-  /** The compiled file of a part, loaded when first needed. */
-  async part(name) {
-    if (!this.parts[name]) {
-      const content = await checkedFile(this.base, this.manifest.parts[name].file, this.manifest.files);
-      this.parts[name] = await loadAndCompile(content, { accelerator: "wasm" });
-    }
-    return this.parts[name];
   }
 }
 
