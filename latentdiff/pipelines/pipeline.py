@@ -187,7 +187,7 @@ class Pipeline:
         guidance_interval=None,
         shares=None,
     ):
-        """A denoiser for a conditioning; with `guidance_scale`, that of the negative prompts follows, unless by a `guide`.
+        """A denoiser for a conditioning; with `guidance_scale` and no `guide`, that of the negative prompts follows.
 
         `guidance_rescale` and `guidance_interval` are by default those of the pipeline. `shares` are those of prompts
         that are mixtures, see `prompt_weights.encode`.

@@ -54,7 +54,7 @@ class GroupNorm(keras.layers.Layer):
         """Gives every channel the mean over its group. Whole channels first: their sums run along memory."""
         channels = statistics.shape[-1]
         grouped = ops.reshape(statistics, (-1, channels // self.group_size, self.group_size))  # (b, groups, c / groups)
-        shared = ops.mean(grouped, axis=-1, keepdims=True) * ops.ones((1, self.group_size))
+        shared = ops.mean(grouped, axis=-1, keepdims=True) * ops.ones((1, self.group_size), dtype="float32")
         return ops.reshape(shared, ops.shape(statistics))  # (b, 1, ..., c)
 
     def compute_output_shape(self, input_shape):
