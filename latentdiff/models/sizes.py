@@ -25,7 +25,8 @@ SIZES = {
     "tiny": {**_EMOJI, "widths": (32, 32), "num_blocks": 1, "num_heads": 2, "groups": 8},
     "tiny-dit": {"network": "dit", "width": 32, "depth": 2, "num_heads": 2, "patch_size": 2},
     "emoji-128": _EMOJI,  # the shipped preset
-    "emoji-128-dit": {"network": "dit", "width": 256, "depth": 12, "num_heads": 8, "patch_size": 1, "expansion": 4},
+    # 6.2 GFLOP a step of 16 x 16 x 8 latents, as many as the shipped U-Net: 14 against 27 million weights.
+    "emoji-128-dit": {"network": "dit", "width": 256, "depth": 11, "num_heads": 8, "patch_size": 1, "expansion": 4},
     "base": {**_EMOJI, "widths": (256, 512), "expansion": 4},
     "sd15": {**_SD, "num_heads": 8},
     "sd21": {**_SD, "num_heads": (5, 10, 20, 20), "linear_projection": True},

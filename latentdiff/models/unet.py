@@ -136,9 +136,9 @@ class UNet(keras.Model):
         }
         check_levels(latent_shape, widths, attention_levels)
         inputs = {
-            "noisy_latents": keras.Input(latent_shape, name="noisy_latents"),
-            "timesteps": keras.Input((), name="timesteps"),
-            "context": keras.Input((num_tokens, context_dim), name="context"),
+            "noisy_latents": keras.Input(latent_shape, name="noisy_latents", dtype="float32"),
+            "timesteps": keras.Input((), name="timesteps", dtype="float32"),
+            "context": keras.Input((num_tokens, context_dim), name="context", dtype="float32"),
             "context_mask": keras.Input((num_tokens,), dtype="bool", name="context_mask"),
         }
         prediction = self._graph(inputs, dtype=dtype, **config)
@@ -173,7 +173,9 @@ class UNet(keras.Model):
             layer = make_transformer(config["num_heads"][level], name=name)
             return layer(x, inputs["context"], key_mask=inputs["context_mask"])
 
-        x = keras.layers.Conv2D(widths[0], 3, padding="same", dtype=dtype, name="conv_in")(inputs["noisy_latents"])
+        x = keras.layers.Conv2D(widths[0], 3, padding="same", data_format="channels_last", dtype=dtype, name="conv_in")(
+            inputs["noisy_latents"]
+        )
         x, skips = go_down(x, resnet, transformer, **shape)
         x = resnet(x, -1, "middle_resnet_in")
         x = transformer(x, -1, "middle_transformer")
@@ -181,7 +183,15 @@ class UNet(keras.Model):
         x = go_up(x, skips, resnet, transformer, **shape)
         x = ops.silu(GroupNorm(groups, 1e-5, dtype=dtype, name="norm_out")(x))
         channels = config["latent_shape"][-1]
-        out = keras.layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", dtype=dtype, name="conv_out")
+        out = keras.layers.Conv2D(
+            channels,
+            3,
+            padding="same",
+            kernel_initializer="zeros",
+            data_format="channels_last",
+            dtype=dtype,
+            name="conv_out",
+        )
         return keras.layers.Activation("linear", dtype="float32", name="prediction")(out(x))
 
     def get_config(self):

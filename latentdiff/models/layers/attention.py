@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+HIDDEN = 3e4  # subtracted from scores of hidden keys: their weight is exactly 0, and float16 can hold it
+
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class Attention(keras.layers.Layer):
@@ -15,7 +17,8 @@ class Attention(keras.layers.Layer):
     Call arguments:
         inputs: float (batch, queries, width).
         context: optional float (batch, keys, dim): the sequence to attend to; default: the inputs.
-        key_mask: optional bool (batch, keys): False excludes a key exactly.
+        key_mask: optional bool (batch, keys): False excludes a key exactly. Where all are excluded, nothing is attended
+            to.
 
     Returns:
         float (batch, queries, width).
@@ -49,10 +52,11 @@ class Attention(keras.layers.Layer):
 
     def call(self, inputs, context=None, key_mask=None):
         context = inputs if context is None else context
-        query, key, value = (
-            self._split(project(x))  # (b, length, heads, d)
-            for project, x in ((self.query, inputs), (self.key, context), (self.value, context))
-        )
+        query, key, value = self.query(inputs), self.key(context), self.value(context)  # (b, length, width) each
+        if key_mask is not None:  # whatever stands at a hidden place, its score and its value are those of nothing
+            visible = ops.cast(key_mask, key.dtype)[:, :, None]  # (b, k, 1)
+            key, value = visible * key, visible * value
+        query, key, value = (self._split(x) for x in (query, key, value))  # (b, length, heads, d) each
         if keras.config.backend() == "jax" and key_mask is None:
             x = ops.dot_product_attention(query, key, value)  # flash attention where the hardware has it
         else:
@@ -65,7 +69,8 @@ class Attention(keras.layers.Layer):
         scores = ops.matmul(query * query.shape[-1] ** -0.5, ops.transpose(key, (0, 1, 3, 2)))  # (b, heads, q, k)
         scores = ops.cast(scores, "float32")
         if key_mask is not None:
-            scores = scores + (ops.cast(key_mask, "float32")[:, None, None, :] - 1.0) * 1e9
+            visible = ops.cast(key_mask, "float32")[:, None, None, :]  # (b, 1, 1, k)
+            scores = scores + (visible - 1.0) * HIDDEN
         weights = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
         return ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (b, q, heads, d)
 

@@ -44,9 +44,8 @@ class GroupNorm(keras.layers.Layer):
 
     def call(self, inputs):
         x = ops.cast(inputs, "float32")
-        places = tuple(range(1, len(inputs.shape) - 1))
-        x = x - self._share(ops.mean(x, axis=places, keepdims=True))
-        variance = self._share(ops.mean(ops.square(x), axis=places, keepdims=True))
+        x = x - self._share(_mean_of_places(x))
+        variance = self._share(_mean_of_places(ops.square(x)))
         x = x * (ops.rsqrt(variance + self.epsilon) * ops.cast(self.scale, "float32"))
         return ops.cast(x + ops.cast(self.offset, "float32"), self.compute_dtype)
 
@@ -54,7 +53,7 @@ class GroupNorm(keras.layers.Layer):
         """Gives every channel the mean over its group. Whole channels first: their sums run along memory."""
         channels = statistics.shape[-1]
         grouped = ops.reshape(statistics, (-1, channels // self.group_size, self.group_size))  # (b, groups, c / groups)
-        shared = ops.mean(grouped, axis=-1, keepdims=True) * ops.ones((1, self.group_size))
+        shared = ops.mean(grouped, axis=-1, keepdims=True) * ops.ones((1, self.group_size), dtype="float32")
         return ops.reshape(shared, ops.shape(statistics))  # (b, 1, ..., c)
 
     def compute_output_shape(self, input_shape):
@@ -62,3 +61,13 @@ class GroupNorm(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "groups": self.groups, "epsilon": self.epsilon}
+
+
+def _mean_of_places(x):
+    """Mean over all axes between batch and channels, one after the other, (batch, 1, ..., channels).
+
+    A sum over all places of a large map would leave the range of float16, in which runtimes on GPUs compute.
+    """
+    for axis in reversed(range(1, len(x.shape) - 1)):
+        x = ops.mean(x, axis=axis, keepdims=True)
+    return x

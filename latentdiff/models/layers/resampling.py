@@ -27,8 +27,10 @@ class Downsample(keras.layers.Layer):
         self.width = width
         self.padding = padding
         pad = ((1, 1), (1, 1)) if padding == "both" else ((0, 1), (0, 1))
-        self.pad = keras.layers.ZeroPadding2D(pad, dtype=self.dtype_policy, name="pad")
-        self.conv = keras.layers.Conv2D(width, 3, strides=2, dtype=self.dtype_policy, name="conv")
+        self.pad = keras.layers.ZeroPadding2D(pad, data_format="channels_last", dtype=self.dtype_policy, name="pad")
+        self.conv = keras.layers.Conv2D(
+            width, 3, strides=2, data_format="channels_last", dtype=self.dtype_policy, name="conv"
+        )
 
     def build(self, input_shape):
         self.pad.build(input_shape)
@@ -65,7 +67,9 @@ class Upsample(keras.layers.Layer):
     def __init__(self, width, **kwargs):
         super().__init__(**kwargs)
         self.width = width
-        self.conv = keras.layers.Conv2D(width, 3, padding="same", dtype=self.dtype_policy, name="conv")
+        self.conv = keras.layers.Conv2D(
+            width, 3, padding="same", data_format="channels_last", dtype=self.dtype_policy, name="conv"
+        )
 
     def build(self, input_shape):
         self.conv.build(input_shape)

@@ -32,12 +32,20 @@ class ResnetBlock(keras.layers.Layer):
         self.dropout = dropout
         policy = self.dtype_policy
         self.norm1 = GroupNorm(groups, epsilon, dtype=policy, name="norm1")
-        self.conv1 = keras.layers.Conv2D(width, 3, padding="same", dtype=policy, name="conv1")
+        self.conv1 = keras.layers.Conv2D(
+            width, 3, padding="same", data_format="channels_last", dtype=policy, name="conv1"
+        )
         self.norm2 = GroupNorm(groups, epsilon, dtype=policy, name="norm2")
         self.drop = keras.layers.Dropout(dropout, dtype=policy, name="drop")
         # Zeros make a new block the identity, so that training of a deep stack starts stable.
         self.conv2 = keras.layers.Conv2D(
-            width, 3, padding="same", kernel_initializer="zeros", dtype=policy, name="conv2"
+            width,
+            3,
+            padding="same",
+            kernel_initializer="zeros",
+            data_format="channels_last",
+            dtype=policy,
+            name="conv2",
         )
         self.time_dense = self.shortcut = None
 
@@ -51,7 +59,9 @@ class ResnetBlock(keras.layers.Layer):
             self.time_dense = keras.layers.Dense(self.width, dtype=self.dtype_policy, name="time_dense")
             self.time_dense.build(time_embedding_shape)
         if inputs_shape[-1] != self.width:
-            self.shortcut = keras.layers.Conv2D(self.width, 1, dtype=self.dtype_policy, name="shortcut")
+            self.shortcut = keras.layers.Conv2D(
+                self.width, 1, data_format="channels_last", dtype=self.dtype_policy, name="shortcut"
+            )
             self.shortcut.build(inputs_shape)
 
     def call(self, inputs, time_embedding=None, training=None):

@@ -56,9 +56,16 @@ class SpatialTransformer(keras.layers.Layer):
                 channels, kernel_initializer="zeros", dtype=self.dtype_policy, name="project_out"
             )
         else:
-            self.project_in = keras.layers.Conv2D(channels, 1, dtype=self.dtype_policy, name="project_in")
+            self.project_in = keras.layers.Conv2D(
+                channels, 1, data_format="channels_last", dtype=self.dtype_policy, name="project_in"
+            )
             self.project_out = keras.layers.Conv2D(
-                channels, 1, kernel_initializer="zeros", dtype=self.dtype_policy, name="project_out"
+                channels,
+                1,
+                kernel_initializer="zeros",
+                data_format="channels_last",
+                dtype=self.dtype_policy,
+                name="project_out",
             )
         self.norm.build(inputs_shape)
         for projection in (self.project_in, self.project_out):

@@ -21,14 +21,16 @@ class PatchDiscriminator(keras.Model):
     """
 
     def __init__(self, widths=(64, 128, 256), dtype=None, name="discriminator", **kwargs):
-        images = keras.Input((None, None, 3), name="images")
+        images = keras.Input((None, None, 3), name="images", dtype="float32")
         x = images
         for level, width in enumerate(widths):
-            x = keras.layers.Conv2D(width, 4, strides=2, padding="same", dtype=dtype, name=f"conv_{level}")(x)
+            x = keras.layers.Conv2D(
+                width, 4, strides=2, padding="same", data_format="channels_last", dtype=dtype, name=f"conv_{level}"
+            )(x)
             if level > 0:
                 x = keras.layers.GroupNormalization(min(32, width), epsilon=1e-5, dtype=dtype, name=f"norm_{level}")(x)
             x = keras.layers.LeakyReLU(0.2, dtype=dtype, name=f"act_{level}")(x)
-        logits = keras.layers.Conv2D(1, 4, padding="same", dtype=dtype, name="conv_out")(x)
+        logits = keras.layers.Conv2D(1, 4, padding="same", data_format="channels_last", dtype=dtype, name="conv_out")(x)
         logits = keras.layers.Activation("linear", dtype="float32", name="logits")(logits)
         super().__init__(inputs=images, outputs=logits, name=name, **kwargs)
         self.widths = tuple(widths)

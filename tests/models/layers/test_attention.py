@@ -3,6 +3,7 @@ import pytest
 from harness import arrays, assert_close, check_layer, normal, randomize
 
 from latentdiff.models.layers import Attention
+from latentdiff.models.layers.attention import HIDDEN
 
 
 def make(dtype=None, num_heads=2, use_bias=True):
@@ -76,3 +77,19 @@ def test_hidden_keys_never_matter():
 def test_order_of_keys_does_not_matter():
     layer, inputs, context = make(), normal(0, 1, 5, 8), normal(1, 1, 4, 6)
     assert_close(layer(inputs, context), layer(inputs, context[:, ::-1].copy()), 1e-6)
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_nothing_is_attended_to_where_all_keys_are_hidden(use_bias):
+    layer, inputs, context = Attention(2, use_bias), normal(0, 2, 5, 8), normal(1, 2, 4, 6)
+    layer(inputs, context)
+    randomize(layer)
+    mask = np.array([[True, False, True, False], [False] * 4])
+    received = arrays(layer(inputs, context, mask))
+    np.testing.assert_allclose(received[1], np.broadcast_to(arrays(layer.out.bias.value), (5, 8)), atol=1e-6)
+    assert np.abs(received[0] - received[1]).max() > 1e-2
+
+
+def test_every_constant_fits_float16():
+    assert float(np.float16(HIDDEN)) < np.inf
+    assert np.exp(np.float32(-HIDDEN)) == 0.0

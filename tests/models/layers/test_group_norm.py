@@ -49,3 +49,29 @@ def test_half_precision_computes_in_full():
     full, half = GroupNorm(4)(inputs), GroupNorm(4, dtype="mixed_bfloat16")(inputs)
     assert keras.backend.standardize_dtype(half.dtype) == "bfloat16"
     assert_close(keras.ops.cast(half, "float32"), full, 1e-2)
+
+
+def test_sums_stay_in_the_range_of_float16():
+    """A runtime that computes in float16 adds up 128 numbers at most, not 16,384: simulated, nothing is infinite."""
+    inputs = (6.0 * normal(0, 1, 128, 128, 4)).astype("float16")
+    with np.errstate(over="ignore"):
+        one_by_one = np.square(inputs).sum(axis=(1, 2), dtype="float16")
+        rows = np.square(inputs).sum(axis=2, dtype="float16") / np.float16(128)
+        steps = rows.sum(axis=1, dtype="float16") / np.float16(128)
+    assert np.isinf(one_by_one).all()
+    np.testing.assert_allclose(steps, 36.0, rtol=0.1)
+    sizes = []
+    original = keras.ops.mean
+
+    def watched(x, axis=None, keepdims=False):
+        sizes.append(np.prod([x.shape[one] for one in np.atleast_1d(axis)]))
+        return original(x, axis=axis, keepdims=keepdims)
+
+    layer = GroupNorm(2)
+    layer.build(inputs.shape)
+    keras.ops.mean = watched
+    try:
+        layer.call(keras.ops.convert_to_tensor(inputs.astype("float32")))
+    finally:
+        keras.ops.mean = original
+    assert max(sizes) == 128 and len(sizes) == 6
