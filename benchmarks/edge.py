@@ -142,10 +142,11 @@ def capture_calls(folder, prompts, num_steps=10):
     pipeline, calls = EdgePipeline(folder), []
     run = pipeline._run
 
-    def recording(part, **inputs):
+    def recording(part, **values):
         if part == "denoiser":
-            calls.append(inputs)
-        return run(part, **inputs)
+            specs = pipeline.manifest["parts"][part]["inputs"].items()
+            calls.append({name: np.resize(values[name], spec["shape"]) for name, spec in specs})
+        return run(part, **values)
 
     pipeline._run = recording
     for seed, prompt in enumerate(prompts):

@@ -35,7 +35,7 @@ SHEET_COLUMNS = 5  # prompts side by side on a contact sheet
 def pictures(folder, prompts, threads):
     """uint8 pictures (n, height, width, 3) of an exported folder."""
     pipeline = EdgePipeline(folder, threads)
-    return np.stack([pipeline.generate(prompt, seed=seed) for seed, prompt in enumerate(prompts)])
+    return pipeline.generate(prompts, seed=list(range(len(prompts))))
 
 
 def kid(real, generated):

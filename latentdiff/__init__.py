@@ -9,6 +9,7 @@ from latentdiff.version import __version__
 _MODULES = {
     "SAMPLERS": "diffusion.samplers",
     "Autoencoder": "models.autoencoder",
+    "DiT": "models.dit",
     "ImageToImage": "pipelines.image_to_image",
     "Inpaint": "pipelines.inpaint",
     "LatentDiffusion": "models.latent_diffusion",

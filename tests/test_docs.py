@@ -20,7 +20,7 @@ from latentdiff import TextToImage, cli
 from latentdiff.commands import preset as preset_command
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES_BY_NAME = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 PICTURES = {".gif", ".png", ".webp"}
 PICTURE_LIMIT, ALL_LIMIT = 400_000, 3_000_000  # bytes
@@ -118,7 +118,7 @@ def test_the_api_reference_is_made_as_it_is_typed(here):
     assert len(modules) > 20
     for module in modules:
         assert (site / module.replace(".", "/")).with_suffix(".html").is_file(), module
-    assert "float32" in (site / "latentdiff/unet.html").read_text(encoding="utf-8")
+    assert "float32" in (site / "latentdiff/models/unet.html").read_text(encoding="utf-8")
 
 
 def written(folder):

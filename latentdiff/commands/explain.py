@@ -16,9 +16,9 @@ EPILOG = """\
 figures:
 {figures}
 
-Each is a PNG file (trajectory: a GIF file too) with a JSON file of the numbers behind it. Together they cost as
-much as some 500 images of 12 steps; most of it is for steps and guidance, which --count makes cheaper. baselines
-costs nothing: it is drawn from a record that ships, whatever the preset.
+Each is a PNG file (trajectory: a GIF file too) with a JSON file of its numbers. Together they cost as much as about
+500 images of 12 steps, mostly for steps and guidance; a smaller --count is cheaper. baselines costs nothing: it is
+drawn from a record that ships, the same for every preset.
 
 --data takes what `latentdiff train --data` takes, once or several times: a folder of images, with a caption in a .txt
 file beside each or all in a metadata.jsonl; such an image; parquet shards; or tfds:NAME. Columns label and split are
@@ -36,7 +36,7 @@ def add_parser(commands, default_preset, preset_help):
     """Adds `explain` to the subcommands of `latentdiff`."""
     command = commands.add_parser(
         "explain",
-        help="make figures that show how it works",
+        help="make figures that show how diffusion works",
         description="Makes figures that show how diffusion works, and prints the names of the files written.",
         epilog=EPILOG.format(
             figures="\n".join(f"  {name:<12}{text}" for name, text in FIGURES.items()), weights=FEATURES
@@ -49,10 +49,10 @@ def add_parser(commands, default_preset, preset_help):
     add("--data", nargs="+", metavar="SOURCE", help="real images with captions, see below")
     add("--skip-corrupt", action="store_true", help="leave out images of --data that can't be decoded")
     add("--metrics", type=Path, metavar="FILE_OR_FOLDER", help="a network that gives features, see below")
-    add("--prompts", nargs="+", metavar="PROMPT", help="what to draw (default: what the shipped preset knows)")
-    add("--seed", type=Number(int, 0, MAX_SEED), default=7, metavar="S", help="of all static (default: 7)")
-    add("--count", type=Number(int, 4), default=16, metavar="N", help="pictures a point of a curve (default: 16)")
-    add("--cache", type=Path, metavar="FOLDER", help="keeps the features of real pictures between runs")
+    add("--prompts", nargs="+", metavar="PROMPT", help="default: subjects of the shipped preset")
+    add("--seed", type=Number(int, 0, MAX_SEED), default=7, metavar="S", help="seed of all noise (default: 7)")
+    add("--count", type=Number(int, 4), default=16, metavar="N", help="images per point of a curve (default: 16)")
+    add("--cache", type=Path, metavar="FOLDER", help="keeps the features of real images between runs")
     command.set_defaults(run=run)
 
 

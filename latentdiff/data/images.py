@@ -1,4 +1,4 @@
-"""Image files in and out: any picture file to uint8 pixels, grids, PNG files that carry their settings, animations."""
+"""Image files: reading to uint8 pixels, grids, PNG files with settings in them, animations."""
 
 import io
 import json
@@ -77,22 +77,22 @@ def to_rgb(image):
 
 
 def load_picture(path, image_size):
-    """Reads a picture file as a uint8 array (height, width, 3).
+    """Reads a image file as a uint8 array (height, width, 3).
 
     Args:
         path: file name.
-        image_size: (height, width); a picture of another size is resized, see `to_rgb` for what else is done.
+        image_size: (height, width); an image of another size is resized, see `to_rgb` for what else is done.
 
     Raises:
-        ValueError: the picture has other proportions (by half a pixel of the result or more).
+        ValueError: the image has other proportions (by half a pixel of the result or more).
     """
     return np.asarray(_resize(path, read_image(path), image_size, Image.Resampling.LANCZOS))
 
 
 def load_mask(path, image_size):
-    """Reads a picture file as a mask, True where it is white or transparent: bool array (height, width).
+    """Reads a image file as a mask, True where it is white or transparent: bool array (height, width).
 
-    Args, errors: those of `load_picture`. In a mask that is resized, pixels are True that cover anything white.
+    Args, errors: those of `load_picture`. In a resized mask a pixel is True if it covers anything white.
     """
     mask = (np.asarray(read_image(path)).mean(axis=-1) >= 128).astype("float32")
     return np.asarray(_resize(path, Image.fromarray(mask), image_size, Image.Resampling.BOX)) > 0.0
@@ -102,19 +102,19 @@ def _resize(path, image, image_size, resampling):
     height, width = image_size
     if abs(image.width * height / image.height - width) >= 0.5:
         raise ValueError(
-            f"`path` must be a picture with the proportions of {width} x {height} pixels: crop it first. "
+            f"`path` must be an image with the proportions of {width} x {height} pixels: crop it first. "
             f"Received: path={str(path)!r} of {image.width} x {image.height} pixels"
         )
     return image.resize((width, height), resampling)
 
 
 def image_grid(images, columns=None, padding=2):
-    """Lays equally large pictures out in rows on white.
+    """Arranges images of equal size in rows on white.
 
     Args:
         images: uint8 array (batch, height, width, 3).
-        columns: pictures a row; default: the side of the smallest square that holds them all.
-        padding: white pixels between pictures.
+        columns: images per row; default: the side of the smallest square that holds them all.
+        padding: white pixels between images.
 
     Returns:
         uint8 array (grid height, grid width, 3).
@@ -135,7 +135,7 @@ def image_grid(images, columns=None, padding=2):
 
 
 def encode_png(image, settings=None):
-    """PNG bytes of one picture; `settings` go into its text chunks.
+    """PNG bytes of one image; `settings` go into its text chunks.
 
     Args:
         image: uint8 array (height, width, 3).
@@ -150,7 +150,7 @@ def encode_png(image, settings=None):
 
 
 def save_png(path, image, settings=None):
-    """Writes one uint8 picture (height, width, 3) as PNG with its settings as text, making the folder if needed."""
+    """Writes one uint8 image (height, width, 3) as PNG with its settings as text, making the folder if needed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_png(image, settings))
@@ -174,7 +174,7 @@ def save_animation(path, frames, milliseconds=80, hold=1500):
     if Path(path).suffix.lower() != ".gif":
         raise ValueError(f"`path` must end in '.gif'. Received: path={str(path)!r}")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    # One palette for all frames, taken from the last, which is the picture: the colours do not flicker.
+    # One palette for all frames, taken from the last, which is the image: the colours do not flicker.
     palette = Image.fromarray(np.asarray(frames[-1])).quantize(255, method=Image.Quantize.MEDIANCUT)
     pictures = [Image.fromarray(np.asarray(frame)).quantize(palette=palette) for frame in frames]
     durations = [milliseconds] * (len(pictures) - 1) + [hold]

@@ -170,13 +170,21 @@ class NoiseSchedule:
         weights are 1.
         """
         self.check(prediction_type)
-        signal_rates, noise_rates = self.rates(timesteps)
+        snr = self.snr(timesteps)
         if min_snr_gamma is None:
-            return ops.ones_like(signal_rates)
-        snr = ops.square(signal_rates / noise_rates)
-        weights = ops.minimum(snr, min_snr_gamma)
+            return ops.ones_like(snr)
+        return self.prediction_weights(ops.minimum(snr, min_snr_gamma), timesteps, prediction_type)
+
+    def snr(self, timesteps):
+        """Signal-to-noise ratios, float32 (batch,), of timesteps (batch,) in [0, num_train_timesteps - 1]."""
+        signal_rates, noise_rates = self.rates(timesteps)
+        return ops.square(signal_rates / noise_rates)
+
+    def prediction_weights(self, weights, timesteps, prediction_type):
+        """Weights (batch,) of the squared error of the implied clean latents as those of the prediction's error."""
+        _, noise_rates = self.rates(timesteps)
         if prediction_type == "noise":
-            return weights / snr
+            return weights / self.snr(timesteps)
         if prediction_type == "latents":
             return weights
         return weights * ops.square(noise_rates)  # an error of 1 in velocity is one of noise_rate in the latents

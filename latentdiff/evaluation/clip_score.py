@@ -5,27 +5,27 @@ from latentdiff.evaluation.extract_features import extract_features
 
 
 def clip_score(image_encoder, text_encoder, images, prompts, batch_size=32):
-    """How well each picture fits its prompt, in a space that pictures and texts share.
+    """Similarity of each image to its prompt, in a feature space shared by images and texts.
 
     Args:
         image_encoder: `keras.Model` or callable from images, float [-1, 1], (batch, height, width, 3), to (batch, dim).
         text_encoder: callable from a list of strings to (batch, dim).
         images: uint8 [0, 255] array (n, height, width, 3).
         prompts: n strings.
-        batch_size: pictures and prompts a call.
+        batch_size: images and prompts per call.
 
     Returns:
         float32 array (n,): the plain cosine, in [-1, 1].
 
     Raises:
-        ValueError: different numbers of pictures and prompts, or features of different lengths.
+        ValueError: different numbers of images and prompts, or features of different lengths.
 
     Reference:
         Hessel et al., CLIPScore: A Reference-free Evaluation Metric for Image Captioning, 2021 (there scaled by 2.5
         and cut off at 0).
     """
     if len(images) != len(prompts):
-        raise ValueError(f"`prompts` must be one for each picture. Received: {len(prompts)} for {len(images)} pictures")
+        raise ValueError(f"`prompts` must be one for each image. Received: {len(prompts)} for {len(images)} images")
     image_features = extract_features(image_encoder, images, batch_size)
     starts = range(0, len(prompts), batch_size)
     text_features = [ops.convert_to_numpy(text_encoder(list(prompts[i : i + batch_size]))) for i in starts]

@@ -5,20 +5,20 @@ from latentdiff.models.pixels import to_float
 
 
 def extract_features(model, images, batch_size=32):
-    """Features of many pictures, computed in batches of one size, so that the model compiles once.
+    """Features of many images, in batches of equal size, so that the model compiles once.
 
     Args:
         model: `keras.Model` or any callable from images, float [-1, 1], (batch, height, width, 3), to features
             (batch, dim). A `keras.Model` runs compiled.
         images: uint8 [0, 255] array (n, height, width, 3), or an iterable of such arrays, each of any length, when
             all of them do not fit into memory.
-        batch_size: pictures a call.
+        batch_size: images per call.
 
     Returns:
         float32 array (n, dim).
 
     Raises:
-        ValueError: pictures of another dtype or shape, no picture at all, or features that are no vectors.
+        ValueError: images of another dtype or shape, no image at all, or features that are no vectors.
     """
     predict = getattr(model, "predict_on_batch", model)
     features = [
@@ -27,7 +27,7 @@ def extract_features(model, images, batch_size=32):
         for start in range(0, len(_check_images(chunk)), batch_size)
     ]
     if not features:
-        raise ValueError("`images` must hold at least one picture. Received: none")
+        raise ValueError("`images` must hold at least one image. Received: none")
     return np.concatenate(features)
 
 

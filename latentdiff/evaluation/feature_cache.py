@@ -1,4 +1,4 @@
-"""Features of many pictures, kept on disk by the content of pictures and network, so that nothing goes stale."""
+"""Features of many images, cached on disk under a key of images and network, so that they cannot be stale."""
 
 import hashlib
 from pathlib import Path
@@ -12,12 +12,12 @@ CHUNK = 1024
 
 
 class FeatureCache:
-    """Computes features once, chunk by chunk; an interrupted run goes on where it stopped.
+    """Computes features once, chunk by chunk; an interrupted run resumes where it stopped.
 
     Args:
         weights: path of the network's weight file, for `latentdiff.evaluation.load_feature_model`.
         folder: where the features are kept, or None to keep nothing.
-        batch_size: pictures a call of the network.
+        batch_size: images per call of the network.
     """
 
     def __init__(self, weights, folder=None, batch_size=32):
@@ -27,7 +27,7 @@ class FeatureCache:
         self.batch_size = batch_size
 
     def __call__(self, images):
-        """uint8 pictures (n, height, width, 3) -> float32 features (n, dim)."""
+        """uint8 images (n, height, width, 3) -> float32 features (n, dim)."""
         return np.concatenate([self._chunk(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)])
 
     def _chunk(self, images):

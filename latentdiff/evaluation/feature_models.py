@@ -1,4 +1,4 @@
-"""Networks that turn pictures into feature vectors, for the metrics that compare features."""
+"""Networks that turn images into feature vectors, for the metrics that compare features."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def efficientnet_lite0(path, image_size=224):
     Args:
         path: `.npz` file with the arrays `stem/kernel`, `stem/norm/gamma` ... `head/norm/variance`. The widths are
             read from it, and the normalizations are folded into the convolutions.
-        image_size: pictures of another size are resized to this one first (bilinear, antialiased).
+        image_size: images of another size are resized to this one first (bilinear, antialiased).
 
     Returns:
         `keras.Model`: images, float [-1, 1], (batch, height, width, 3) -> float32 features (batch, 1280).

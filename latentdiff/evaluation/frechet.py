@@ -6,9 +6,9 @@ from latentdiff.evaluation.set_distance import SetDistance
 class FrechetDistance:
     """Frechet distance of two sets of features, each taken as one Gaussian.
 
-    |mean_r - mean_g|^2 + tr(C_r + C_g - 2 (C_r C_g)^(1/2)). Mean and covariance are gathered batch by batch, so that
-    memory does not grow with the number of pictures. The estimate is biased upwards by few pictures: compare only
-    values of the same number, and prefer `KID` below some ten thousand.
+    |mean_r - mean_g|^2 + tr(C_r + C_g - 2 (C_r C_g)^(1/2)). Mean and covariance are accumulated batch by batch, so that
+    memory does not grow with the number of images. Few images bias the estimate upwards: compare only values for the
+    same number of images, and prefer `KID` below about ten thousand.
 
     Reference:
         Heusel et al., GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium, 2017,
@@ -20,23 +20,23 @@ class FrechetDistance:
         self._root_of_real = None
 
     def update_real(self, features):
-        """Adds real pictures by their features, (n, dim)."""
+        """Adds real images by their features, (n, dim)."""
         self._real.update(features)
         self._root_of_real = None
 
     def update_generated(self, features):
-        """Adds generated pictures by their features, (n, dim)."""
+        """Adds generated images by their features, (n, dim)."""
         self._generated.update(features)
 
     def reset_generated(self):
-        """Forgets the generated pictures; what was computed of the real ones alone is kept."""
+        """Forgets the generated images; results for the real ones are kept."""
         self._generated = _Moments()
 
     def result(self):
         """The distance of all that was added, as `SetDistance`."""
         for name, moments in {"real": self._real, "generated": self._generated}.items():
             if moments.count < 2:
-                raise ValueError(f"`update_{name}` must have been given 2 pictures or more. Received: {moments.count}")
+                raise ValueError(f"`update_{name}` must have been given 2 images or more. Received: {moments.count}")
         real, generated = self._real.covariance(), self._generated.covariance()
         # With C = A A^T, the eigenvalues of C_r C_g are the squared singular values of A_r^T A_g.
         if self._root_of_real is None:

@@ -6,11 +6,11 @@ from latentdiff.evaluation.set_distance import SetDistance
 class KID:
     """Kernel Inception distance: the unbiased squared maximum mean discrepancy of two sets of features.
 
-    The kernel is (x . y / dim + 1)^3. The estimate is unbiased at any number of pictures, hence can fall below zero.
-    Features are kept; the kernel is summed in blocks and never held whole.
+    The kernel is (x . y / dim + 1)^3. The estimate is unbiased at any number of images, hence can fall below zero.
+    Features are kept; the kernel matrix is summed in blocks and never stored whole.
 
     Args:
-        subset_size: None to use all pictures at once, or the number of pictures drawn without replacement from each
+        subset_size: None to use all images at once, or the number of images drawn without replacement from each
             set for one estimate; the value is then the mean of `num_subsets` estimates, and their deviation is given.
         num_subsets: number of subsets.
         seed: int, decides the subsets.
@@ -31,16 +31,16 @@ class KID:
         self._within_real = None
 
     def update_real(self, features):
-        """Adds real pictures by their features, (n, dim)."""
+        """Adds real images by their features, (n, dim)."""
         self._real.append(_check_features(features))
         self._within_real = None
 
     def update_generated(self, features):
-        """Adds generated pictures by their features, (n, dim)."""
+        """Adds generated images by their features, (n, dim)."""
         self._generated.append(_check_features(features))
 
     def reset_generated(self):
-        """Forgets the generated pictures; what was computed of the real ones alone is kept."""
+        """Forgets the generated images; results for the real ones are kept."""
         self._generated = []
 
     def result(self):
@@ -61,9 +61,7 @@ class KID:
         features = np.concatenate(parts) if parts else np.empty((0, 1))
         least = self.subset_size or 2
         if len(features) < least:
-            raise ValueError(
-                f"`update_{name}` must have been given {least} pictures or more. Received: {len(features)}"
-            )
+            raise ValueError(f"`update_{name}` must have been given {least} images or more. Received: {len(features)}")
         return features
 
     def _estimate(self, real, generated, within_real):
@@ -71,7 +69,7 @@ class KID:
         return float(within_real + within_generated - 2 * self._mean_kernel(real, generated))
 
     def _mean_kernel(self, x, y):
-        """Mean of the kernel over pairs; where `x is y`, over pairs of different pictures."""
+        """Mean of the kernel over pairs; where `x is y`, over pairs of different images."""
         starts = range(0, len(x), self.block_size)
         total = sum(np.sum(_kernel(x[start : start + self.block_size], y)) for start in starts)
         if x is not y:

@@ -5,12 +5,12 @@ from latentdiff.models.pixels import to_float
 
 
 def paired_distances(distance, images_a, images_b, batch_size=32):
-    """Distances of picture i of one set from picture i of the other, in batches.
+    """Distances between image i of one set and image i of the other, in batches.
 
     Args:
         distance: callable from two batches of images, float [-1, 1], to (batch,), such as `models.losses.LPIPS`.
         images_a, images_b: uint8 [0, 255] arrays (n, height, width, 3).
-        batch_size: pairs a call.
+        batch_size: pairs per call.
 
     Returns:
         float32 array (n,).
@@ -24,7 +24,7 @@ def paired_distances(distance, images_a, images_b, batch_size=32):
             f"{images_a.dtype} {images_a.shape} and {images_b.dtype} {images_b.shape}"
         )
     if len(images_a) == 0:
-        raise ValueError("`images_a` must hold at least one picture. Received: none")
+        raise ValueError("`images_a` must hold at least one image. Received: none")
     distances = []
     for start in range(0, len(images_a), batch_size):
         rows = slice(start, start + batch_size)

@@ -2,14 +2,14 @@ import numpy as np
 
 
 def psnr(images_a, images_b):
-    """Peak signal-to-noise ratio of each pair of pictures.
+    """Peak signal-to-noise ratio of each pair of images.
 
     Args:
         images_a, images_b: arrays of one shape (n, height, width, channels), both uint8 [0, 255] or both
             float [-1, 1].
 
     Returns:
-        float64 array (n,), in decibels; infinite for equal pictures.
+        float64 array (n,), in decibels; infinite for equal images.
 
     Raises:
         ValueError: the arrays differ in shape or kind.

@@ -2,7 +2,7 @@ import numpy as np
 
 
 def nearest_neighbours(queries, references, k=1, allowed=None, batch_size=512):
-    """The references most like each query, by the cosine of their features.
+    """The most similar references of each query, by the cosine of their features.
 
     Args:
         queries: float array (n, dim).
@@ -13,7 +13,7 @@ def nearest_neighbours(queries, references, k=1, allowed=None, batch_size=512):
 
     Returns:
         `(indices, similarities)`: int array (n, k) into the references, the most similar first, and float32 array
-        (n, k) of cosines. Among equals the first reference wins.
+        (n, k) of cosines. Of equally similar references the first comes first.
 
     Raises:
         ValueError: arrays that do not fit each other, or a query that fewer than `k` references may answer.

@@ -1,17 +1,17 @@
-"""Figures that show how diffusion works, made from a real model and real pictures. One file a figure."""
+"""Figures that show how diffusion works, made from a real model and real images. One file per figure."""
 
 import importlib
 
-# Figures in the order in which they make a lesson, and what each shows. A figure is a module here with `draw(lesson)`.
+# Figures in the order of the course, and what each shows. A figure is a module here with `draw(lesson)`.
 FIGURES = {
-    "forward": "a picture destroyed in small even steps, for each noise schedule",
-    "reverse": "what the network makes of a noisy picture, at eight noise levels",
-    "trajectory": "a picture comes out of static: what is there, and what the network guesses",
-    "steps": "the same static with 1 to 128 steps",
-    "variety": "one prompt, sixteen patterns of static",
-    "steering": "one static, sixteen prompts",
-    "guidance": "the same static, guided from 1 to 10",
-    "unseen": "prompts for things that the model has never seen, beside the nearest real pictures",
+    "forward": "noise added to an image in small even steps, for each noise schedule",
+    "reverse": "what the network predicts for a noisy image, at eight noise levels",
+    "trajectory": "from noise to an image: noisy latents and predictions, step by step",
+    "steps": "the same initial noise with 1 to 128 steps",
+    "variety": "one prompt, sixteen seeds",
+    "steering": "one seed, sixteen prompts",
+    "guidance": "the same initial noise with guidance from 1 to 10",
+    "unseen": "prompts for subjects that the model has never seen, beside the nearest real images",
     "baselines": "a VAE and a GAN on the same latents, beside diffusion",
 }
 

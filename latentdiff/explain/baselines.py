@@ -44,7 +44,7 @@ def load_record():
 
 
 def _first_row(path, prompts):
-    """The pictures (columns, height, width, 3) of the first prompts of a sheet."""
+    """The images (columns, height, width, 3) of the first prompts of a sheet."""
     with Image.open(path) as image:
         sheet = np.asarray(image.convert("RGB"))
     columns, rows = min(COLUMNS, len(prompts)), -(-len(prompts) // COLUMNS)
@@ -53,13 +53,13 @@ def _first_row(path, prompts):
 
 
 def draw(lesson):
-    """A row of pictures for each maker, and what each costs and gives."""
+    """A row of images for each maker, and what each costs and gives."""
     record, tiles = load_record()
     labels = [
         f"{MAKERS[name]},\n" + textwrap.fill(measures["trained"], 15) for name, measures in record["makers"].items()
     ]
     columns = [textwrap.fill(prompt, 12) for prompt in record["prompts"][: tiles.shape[1]]]
-    heights = 1.3 * len(labels), 0.9 * len(labels)  # of the pictures, of the bars
+    heights = 1.3 * len(labels), 0.9 * len(labels)  # of the images, of the bars
     figure = style.new_figure(0.3 + sum(heights), "Baselines: a VAE, a GAN and diffusion on the same latents")
     above, below = figure.subfigures(2, 1, height_ratios=heights)
     style.show_tiles(above.add_subplot(), tiles, columns, labels)

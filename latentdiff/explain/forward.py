@@ -1,4 +1,4 @@
-"""Forward: noise is added in small even steps until only static is left."""
+"""Forward: noise is added in small even steps until nothing else is left."""
 
 import numpy as np
 from keras import ops
@@ -9,7 +9,7 @@ from latentdiff.models.pixels import to_float, to_uint8
 
 STAGES = 9
 POINTS = 101
-SIDE = 64  # pixels a side of the pictures shown
+SIDE = 64  # of the images shown, in pixels
 
 
 def destroy(latents, noise, schedule, count=STAGES):
@@ -40,7 +40,7 @@ def as_colours(latents, side):
 
 
 def draw(lesson):
-    """Two rows of tiles a schedule, pixels and latents, and its rates as curves."""
+    """Two rows of tiles per schedule, pixels and latents, and its rates as curves."""
     images, captions, _ = lesson.subjects(1)
     latents, factor = lesson.encode(images)[0], max(1, images.shape[1] // SIDE)
     height, width = (side // factor for side in images.shape[1:3])
@@ -48,7 +48,7 @@ def draw(lesson):
     pixels = pixels.reshape(height, factor, width, factor, 3).mean((1, 3))
     pixel_noise = np.random.default_rng(lesson.seed).standard_normal(pixels.shape).astype("float32")
     latent_noise, numbers = lesson.static(1)[0], {"caption": captions[0]}
-    figure = style.new_figure(8.2, "Forward: any picture drowns in noise, and no learning is needed")
+    figure = style.new_figure(8.2, "Forward: noise destroys any image, and no learning is needed")
     grid = figure.add_gridspec(len(KINDS), 2, width_ratios=(4.2, 1))
     for row, (kind, schedule) in enumerate(schedules(lesson.pipeline.model.noise_schedule).items()):
         seen = ops.convert_to_numpy(to_uint8(destroy(pixels, pixel_noise, schedule)))

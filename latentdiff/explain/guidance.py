@@ -1,4 +1,4 @@
-"""Guidance: how strictly the prompt is followed, and what it costs in variety."""
+"""Guidance: how strictly the prompt is followed, and the cost in variety."""
 
 import itertools
 
@@ -14,11 +14,11 @@ SHOWN = 3
 
 
 def truth(features, wanted, real_features, labels):
-    """How true pictures are to what was asked: likeness (cosine) to the nearest real picture of it, and the share of
-    those whose nearest real picture of all shows it.
+    """Truth of images to their prompts: similarity (cosine) to the nearest real image with the right label, and the
+    share of images whose nearest real image has the right label.
 
     Args:
-        features: (n, dim), of the pictures.
+        features: (n, dim), of the images.
         wanted: n labels.
         real_features: (m, dim).
         labels: m labels.
@@ -36,13 +36,13 @@ def spread(features):
 
 
 def draw(lesson):
-    """Pictures by guidance, and the curves of truth and diversity."""
+    """Images by guidance, and the curves of truth and diversity."""
     measured = lesson.can_measure("the curves of truth and diversity over guidance")
     texts, prompts, labels = _asked(lesson, max(lesson.count // SEEDS, SHOWN) if measured else SHOWN)
     seeds = SEEDS if measured else 1
     rows = [(prompt, lesson.seed + seed) for prompt in prompts for seed in range(seeds)]
     pictures = [lesson.generate(*zip(*rows, strict=True), guidance_scale=float(scale)) for scale in SCALES]
-    figure = style.new_figure(7.0 if measured else 4.9, "Guidance: from loosely to strictly what the prompt says")
+    figure = style.new_figure(7.0 if measured else 4.9, "Guidance: from loosely to strictly following the prompt")
     parts = figure.subfigures(2, 1, height_ratios=(4.9, 2.4)) if measured else [figure]
     shown = np.stack(pictures)[:, ::seeds][:, :SHOWN].swapaxes(0, 1)
     columns = [f"guidance {scale}" for scale in SCALES]
@@ -55,7 +55,7 @@ def draw(lesson):
 
 
 def _asked(lesson, count):
-    """Texts, the prompts for them, and labels: of held-out pictures, where there are such; else prompts alone."""
+    """Texts, the prompts for them, and labels: of held-out images if there are any, else prompts alone."""
     if lesson.real is None:
         return lesson.prompts[:count], lesson.prompts[:count], None
     rows = lesson.real.held_out(count, lesson.seed)
@@ -75,8 +75,8 @@ def _measure(lesson, pictures, wanted):
 
 def _draw_curves(figure, numbers):
     panels = {
-        "truth": "truth: likeness to a real picture of the thing asked",
-        "diversity": "diversity: distance of pictures of one prompt",
+        "truth": "truth: similarity to a real image of the subject",
+        "diversity": "diversity: distance of images of one prompt",
     }
     for axes, (name, title) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         axes.plot(SCALES, numbers[name], "o-", color=style.SIGNAL if name == "truth" else style.NOISE)

@@ -1,4 +1,4 @@
-"""What all figures share: the model, real pictures, and where things are written."""
+"""What all figures share: the model, real images, and the output folder."""
 
 import functools
 import json
@@ -39,16 +39,16 @@ PROMPTS = (
 
 
 class Lesson:
-    """A model to explain, and what to explain it with.
+    """A model to explain, and the data to explain it with.
 
     Args:
         pipeline: a `TextToImage`.
         output: folder of the figures.
-        real: `RealImages`, or None: the model's own pictures then stand in where real ones are better.
-        features: function from uint8 pictures to features (n, dim), or None: curves that need it are left out.
-        prompts: what to draw.
-        seed: of all static.
-        count: pictures behind each point of a curve.
+        real: `RealImages`, or None: generated images then stand in for real ones.
+        features: function from uint8 images to features (n, dim), or None: curves that need it are left out.
+        prompts: of the figures.
+        seed: of all noise.
+        count: images per point of a curve.
     """
 
     def __init__(self, pipeline, output, real=None, features=None, prompts=PROMPTS, seed=7, count=16):
@@ -65,7 +65,7 @@ class Lesson:
         self._decode = compile_function(lambda latents: to_uint8(autoencoder.decode(latents)), pipeline.model)
 
     def generate(self, prompts, seeds, **settings):
-        """uint8 pictures (n, height, width, 3), with the preset's settings unless told otherwise."""
+        """uint8 images (n, height, width, 3), with the preset's settings unless `settings` replace them."""
         return self.pipeline.generate(list(prompts), seed=[int(seed) for seed in seeds], **settings)
 
     def encode_prompts(self, prompts):
@@ -78,17 +78,17 @@ class Lesson:
         return in_batches(lambda batch: self._encode(to_float(batch)), images)
 
     def decode(self, latents):
-        """float32 (n, h, w, channels) -> uint8 pictures (n, height, width, 3)."""
+        """float32 (n, h, w, channels) -> uint8 images (n, height, width, 3)."""
         return in_batches(self._decode, np.asarray(latents, "float32"))
 
     def static(self, count):
-        """`count` draws of noise, float32 (count, h, w, channels), those of the seeds from `seed` on."""
+        """Initial noise of the seeds from `seed` on, float32 (count, h, w, channels)."""
         return ops.convert_to_numpy(noise.normal(self.seed + np.arange(count), self.pipeline.latent_shape))
 
     def subjects(self, count):
-        """(images, captions, whether they are real): held-out real pictures, or the model's own of its prompts.
+        """(images, captions, whether they are real): held-out real images, or generated ones with their prompts.
 
-        Captions of real pictures are plain text, whatever their characters mean in prompts.
+        Captions of real images are plain text, without prompt syntax.
         """
         if self.real is not None:
             rows = self.real.held_out(count, self.seed)
@@ -98,18 +98,18 @@ class Lesson:
 
     @functools.cached_property
     def real_features(self):
-        """Features (n, dim) of all real pictures."""
+        """Features (n, dim) of all real images."""
         return self.features(self.real.images)
 
     def can_measure(self, what):
-        """Whether there are real pictures and features; warns that `what` is left out where not."""
+        """Whether there are real images and features; otherwise warns that `what` is left out."""
         if self.real is not None and self.features is not None:
             return True
         warnings.warn(f"{what} is left out: it needs --data and --metrics", stacklevel=2)
         return False
 
     def save(self, figure, name, numbers, **options):
-        """Writes NAME.png and the numbers behind it as NAME.json; returns the paths."""
+        """Writes NAME.png and its numbers as NAME.json; returns the paths."""
         path = save_figure(figure, self.output / f"{name}.png", **options)
         record = path.with_suffix(".json")
         record.write_text(json.dumps(numbers, indent=1, default=_plain) + "\n", encoding="utf-8")

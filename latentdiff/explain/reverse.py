@@ -1,4 +1,4 @@
-"""Reverse: the network's guess of the clean picture, at eight noise levels."""
+"""Reverse: the clean image that the network predicts, at eight noise levels."""
 
 import numpy as np
 from keras import ops
@@ -14,12 +14,12 @@ MEASURED = 64
 
 
 def levels(schedule):
-    """Eight timesteps, float32, from the noisiest of all to a little noise."""
+    """Eight timesteps, float32, from pure noise to a little noise."""
     return np.linspace(schedule.num_train_timesteps - 1, schedule.num_train_timesteps / 16, LEVELS, dtype="float32")
 
 
 def guess(lesson, latents, noise, prompts, timesteps):
-    """What the network sees and what it guesses.
+    """Noisy latents and the predictions for them.
 
     Args:
         latents, noise: float32 (n, h, w, channels).
@@ -27,7 +27,7 @@ def guess(lesson, latents, noise, prompts, timesteps):
         timesteps: (levels,).
 
     Returns:
-        noisy latents and guesses of the clean ones, float32 (levels, n, h, w, channels) each.
+        noisy latents and predictions of the clean ones, float32 (levels, n, h, w, channels) each.
     """
     model = lesson.pipeline.model
 
@@ -48,7 +48,7 @@ def guess(lesson, latents, noise, prompts, timesteps):
 
 
 def draw(lesson):
-    """What the network sees and guesses of a few pictures, and its error over many."""
+    """Noisy latents and predictions of a few images, and the error over many."""
     images, captions, real = lesson.subjects(MEASURED if lesson.real is not None else SHOWN)
     latents, schedule = lesson.encode(images), lesson.pipeline.model.noise_schedule
     timesteps = levels(schedule)
@@ -57,7 +57,7 @@ def draw(lesson):
     errors = np.mean(np.square(guesses - latents), axis=(2, 3, 4))  # (levels, n)
     average = np.mean(np.square(latents - latents.mean(0)), axis=(1, 2, 3)).mean()
     noise_rates = ops.convert_to_numpy(schedule.rates(timesteps)[1])
-    figure = style.new_figure(9.9, "Reverse: a modest task that can be learned: guess the picture below the noise")
+    figure = style.new_figure(9.9, "Reverse: a task that can be learned: predict the image below the noise")
     tiles_axes, axes = figure.subplots(2, 1, height_ratios=(6.4, 2.2))
     shown = range(min(SHOWN, len(latents)))
     pairs = [parts[:, row] for row in shown for parts in (seen, guesses)]
@@ -73,10 +73,10 @@ def draw(lesson):
 
 
 def _draw_errors(axes, noise_rates, errors, average, kind):
-    axes.plot(noise_rates, errors.mean(1), "o-", color=style.SIGNAL, label="mean error of the guess")
+    axes.plot(noise_rates, errors.mean(1), "o-", color=style.SIGNAL, label="mean error of the prediction")
     low, high = np.quantile(errors, (0.1, 0.9), axis=1)
-    axes.fill_between(noise_rates, low, high, color=style.SIGNAL, alpha=0.15, label="8 of 10 pictures")
-    axes.axhline(average, color=style.REFERENCE, linestyle="--", label="guessing the average picture")
+    axes.fill_between(noise_rates, low, high, color=style.SIGNAL, alpha=0.15, label="8 of 10 images")
+    axes.axhline(average, color=style.REFERENCE, linestyle="--", label="predicting the average image")
     axes.set(xlim=(1.02, 0), xlabel="noise rate", ylabel="squared error", ylim=(0, None))
-    axes.set_title(f"Error of the guess on {errors.shape[1]} {kind} pictures (in latents)")
+    axes.set_title(f"Error of the prediction on {errors.shape[1]} {kind} images (in latents)")
     axes.legend()

@@ -1,4 +1,4 @@
-"""Steps: the same static with one step or many, what it costs, and what it gains."""
+"""Steps: the same initial noise with one step or many: costs and gains."""
 
 import time
 
@@ -13,11 +13,11 @@ SUBSETS = 50
 
 
 def measure(lesson, prompts):
-    """Pictures of the same prompts and seeds with each number of steps.
+    """Images of the same prompts and seeds with each number of steps.
 
     Returns:
-        pictures: uint8 (counts, n, height, width, 3).
-        seconds: float (counts,), of one picture in a batch of n.
+        images: uint8 (counts, n, height, width, 3).
+        seconds: float (counts,), of one image in a batch of n.
     """
     seeds, pictures, seconds = lesson.seed + np.arange(len(prompts)), [], []
     lesson.generate(prompts, seeds, num_steps=1)  # compiles
@@ -29,13 +29,13 @@ def measure(lesson, prompts):
 
 
 def differences(pictures):
-    """Mean absolute difference, in levels, of each picture from that of the most steps: (counts, n)."""
+    """Mean absolute difference, in levels, of each image from that with the most steps: (counts, n)."""
     last = pictures[-1].astype("float32")
     return np.stack([np.abs(some - last).mean((1, 2, 3)) for some in pictures])
 
 
 def distances(lesson, pictures):
-    """(KID x 1000 of the pictures of each number of steps from the real ones, its deviation over random halves)."""
+    """KID x 1000 between the images of each number of steps and the real ones, and its deviation over random halves."""
     values, deviations = [], []
     half = pictures.shape[1] // 2
     everything, halves = KID(), KID(subset_size=half, num_subsets=SUBSETS)
@@ -52,20 +52,20 @@ def distances(lesson, pictures):
 
 
 def draw(lesson):
-    """Pictures by the number of steps, and curves of difference, distance and seconds."""
+    """Images by the number of steps, and curves of difference, distance and seconds."""
     prompts = (lesson.prompts * lesson.count)[: lesson.count]
     pictures, seconds = measure(lesson, prompts)
     difference = differences(pictures)
     numbers = {"steps": COUNTS, "pictures": lesson.count, "seconds": seconds, "difference": difference.mean(1)}
-    figure = style.new_figure(6.8, "One jump or many steps? The same static, more and more often looked at")
+    figure = style.new_figure(6.8, "One step or many? The same initial noise with 1 to 128 steps")
     tiles, curves = figure.subfigures(2, 1, height_ratios=(4.2, 2.6))
     columns = [f"{count} step{'s' * (count > 1)}" for count in COUNTS]
     style.show_tiles(tiles.add_subplot(), pictures[:, :SHOWN].swapaxes(0, 1), columns, prompts[:SHOWN])
-    panels = [("seconds a picture", seconds, None), ("difference from 128 steps, levels", difference.mean(1), None)]
+    panels = [("seconds per image", seconds, None), ("difference from 128 steps, levels", difference.mean(1), None)]
     if lesson.can_measure("the curve of KID over steps"):
         values, deviations = distances(lesson, pictures)
         numbers |= {"kid_x1000": values, "kid_x1000_deviation": deviations, "real_pictures": len(lesson.real_features)}
-        panels.append(("distance from real pictures, KID × 1000", values, deviations))
+        panels.append(("distance from real images, KID × 1000", values, deviations))
     for axes, panel in zip(curves.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _draw_curve(axes, *panel)
     return lesson.save(figure, "steps", numbers, colours=200)

@@ -56,15 +56,15 @@ def new_figure(height, title):
 
 
 def show_tiles(axes, tiles, columns=None, rows=None, captions=None, gap=3):
-    """Lays pictures out in a table.
+    """Lays images out in a table.
 
     Args:
         axes: where to draw.
         tiles: uint8 array (rows, columns, height, width, 3).
         columns: texts above the columns.
         rows: texts to the left of the rows.
-        captions: texts below each picture, in reading order.
-        gap: white pixels between pictures, of those with a side of 100.
+        captions: texts below each image, in reading order.
+        gap: white pixels between images, of those with a side of 100.
     """
     count, across, height, width, _ = tiles.shape
     gap = max(1, round(gap * width / 100))

@@ -1,65 +1,50 @@
-"""Trajectory: what is there and what the network guesses, from static to picture."""
+"""Trajectory: noisy latents and predictions, from noise to image."""
 
 import numpy as np
 from keras import ops
 
 from latentdiff.data.images import image_grid, save_animation
 from latentdiff.diffusion import samplers
+from latentdiff.diffusion.watching import observe, watch
 from latentdiff.explain import style
 from latentdiff.models.compilation import compile_function
 
 SHOWN = 8
 
 
-class Recorder:
-    """A denoiser that remembers its last guess."""
-
-    def __init__(self, denoiser):
-        self.denoiser = denoiser
-        self.pred_latents = None
-
-    def __call__(self, noisy_latents, timesteps):
-        self.pred_latents, pred_noise = self.denoiser(noisy_latents, timesteps)
-        return self.pred_latents, pred_noise
-
-
-def watch(lesson, prompt, num_steps):
-    """Draws one picture and keeps what is on the way.
+def watch_loop(lesson, prompt, num_steps):
+    """Draws one image and keeps what is on the way.
 
     Returns:
-        states: float32 (num_steps + 1, h, w, channels), the latents before each step and at the end.
-        guesses: float32 (num_steps, h, w, channels), the clean latents that the network guessed in each step, guided.
+        states: float32 (num_steps + 1, h, w, channels), the latents before each step and at the end, from the initial
+            noise at the sampler's temperature on.
+        guesses: float32 (num_steps, h, w, channels), the clean latents that the network predicted in each step, guided.
     """
     pipeline, sampler = lesson.pipeline, samplers.get(lesson.pipeline.sampler)
-    model = pipeline.model
     seeds, counts = np.array([lesson.seed], "int32"), np.array([num_steps], "int32")
+    schedule, texts = pipeline.model.noise_schedule, lesson.encode_prompts([prompt, ""])
 
-    def one_step(noisy_latents, state, step, conditioning, shares):
+    def step(noisy_latents, state, index, conditioning, shares):
         scale = np.array([pipeline.guidance_scale], "float32")
-        guided = pipeline.denoiser(conditioning, guidance_scale=scale, shares=shares)
-        recorder = Recorder(guided)
-        moved = sampler.advance(recorder, model.noise_schedule, noisy_latents, state, step, counts, seeds)
-        return *moved, recorder.pred_latents
+        denoiser = pipeline.denoiser(conditioning, guidance_scale=scale, shares=shares)
+        return observe(sampler, denoiser, schedule, noisy_latents, state, index, counts, seeds)
 
-    one_step, texts = compile_function(one_step, model), lesson.encode_prompts([prompt, ""])
-    latents = ops.convert_to_tensor(lesson.static(1))
-    states, guesses, state = [latents], [], sampler.init_state(latents)
-    for step in range(num_steps):
-        latents, state, pred_latents = one_step(latents, state, np.int32(step), *texts)
-        states.append(latents)
-        guesses.append(pred_latents)
+    compiled, noise = compile_function(step, pipeline.model), ops.convert_to_tensor(lesson.static(1))
+    frames = list(watch(sampler, schedule, lambda *values: compiled(*values, *texts), noise, counts))
+    states = [frame.noisy_latents for frame in frames]
+    guesses = [frame.pred_latents for frame in frames[1:]]
     return tuple(np.concatenate([ops.convert_to_numpy(x) for x in parts]) for parts in (states, guesses))
 
 
 def draw(lesson):
-    """A strip of the way, and an animation of all steps."""
+    """A strip of some steps, and an animation of all."""
     prompt = lesson.prompts[0]
     num_steps = lesson.pipeline.num_steps
-    states, guesses = watch(lesson, prompt, num_steps)
+    states, guesses = watch_loop(lesson, prompt, num_steps)
     states, guesses = lesson.decode(states), lesson.decode(guesses)
     guesses = np.concatenate([guesses, states[-1:]])
     shown = np.linspace(0, num_steps, SHOWN).round().astype(int)
-    figure = style.new_figure(3.2, f"From static to “{prompt}” in {num_steps} steps")
+    figure = style.new_figure(3.2, f"From noise to “{prompt}” in {num_steps} steps")
     columns = [f"step {step}" for step in shown]
     tiles = np.stack([states[shown], guesses[shown]])
     style.show_tiles(figure.add_subplot(), tiles, columns, ["what is there", "what it\nguesses"])

@@ -1,4 +1,4 @@
-"""Unseen: what the model makes of things that it has never seen, and what it has seen that is most like it."""
+"""Unseen: prompts for subjects outside of the training set, and the most similar training images."""
 
 import numpy as np
 
@@ -19,22 +19,22 @@ YARDSTICK = 200
 
 
 def draw(lesson):
-    """Pictures of unseen things; where there are real pictures, the nearest of those trained on below each."""
+    """Images of unseen subjects; where there are real images, the nearest training image below each."""
     pictures = lesson.generate(PROMPTS, [lesson.seed] * len(PROMPTS))
     numbers, tiles, captions = {"prompts": PROMPTS, "seed": lesson.seed}, [pictures], list(PROMPTS)
-    if lesson.can_measure("the nearest real pictures"):
+    if lesson.can_measure("the nearest real images"):
         rows, similarities = nearest(lesson, pictures)
         tiles.append(lesson.real.images[rows])
         captions += [f"{lesson.real.captions[row]} ({x:.2f})" for row, x in zip(rows, similarities, strict=True)]
         numbers |= {"nearest": captions[len(PROMPTS) :], **yardstick(lesson)}
-    figure = style.new_figure(1.9 + 1.5 * (len(tiles) - 1), "Confidently wrong: prompts for things never seen")
+    figure = style.new_figure(1.9 + 1.5 * (len(tiles) - 1), "Confidently wrong: prompts for subjects never seen")
     rows = ["it draws", "nearest it\nhas seen"][: len(tiles)]
     style.show_tiles(figure.add_subplot(), np.stack(tiles), rows=rows, captions=captions)
     return lesson.save(figure, "unseen", numbers)
 
 
 def nearest(lesson, pictures):
-    """(rows of the real pictures that are most like these, their cosines), among those trained on if any were."""
+    """Rows of the most similar real images and their cosines, among the training images if there are any."""
     training = lesson.real.training if lesson.real.training.any() else np.ones_like(lesson.real.training)
     allowed = np.broadcast_to(training, (len(pictures), len(training)))
     rows, similarities = nearest_neighbours(lesson.features(pictures), lesson.real_features, allowed=allowed)
@@ -42,7 +42,7 @@ def nearest(lesson, pictures):
 
 
 def yardstick(lesson):
-    """How near real pictures that were not trained on come to those that were: median and highest cosine."""
+    """Similarity of held-out real images to the training images: median and highest cosine."""
     training = lesson.real.training
     if training.all() or not training.any():
         return {}

@@ -1,4 +1,4 @@
-"""Variety: one prompt, sixteen patterns of static."""
+"""Variety: one prompt, sixteen seeds."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ COLUMNS = 8
 
 
 def draw(lesson):
-    """Sixteen pictures that differ in their static alone."""
+    """Sixteen images that differ in their seed only."""
     prompt, seeds = lesson.prompts[0], lesson.seed + np.arange(16)
     pictures = lesson.generate([prompt] * 16, seeds)
-    figure = style.new_figure(3.1, f"Variety: “{prompt}” from sixteen patterns of static")
+    figure = style.new_figure(3.1, f"Variety: “{prompt}” from sixteen seeds")
     tiles = pictures.reshape(-1, COLUMNS, *pictures.shape[1:])
     style.show_tiles(figure.add_subplot(), tiles, captions=[f"seed {seed}" for seed in seeds])
     far = np.abs(pictures[1:].astype("float32") - pictures[:-1]).mean()

@@ -72,17 +72,17 @@ class Autoencoder(TrainableModel):
 
     Args:
         latent_channels: channels of the latents.
-        widths: channels at each level, the first at the finest; each level after the first halves the sides.
-        num_blocks: residual blocks a level in the encoder; the decoder has one more.
-        patch_size: pixels a side that one place of the finest level covers. 1 as in Stable Diffusion; 2 is four times
-            cheaper there. The downsampling is `patch_size * 2 ** (len(widths) - 1)`.
+        widths: channels of each level, from the finest on; each level after the first halves height and width.
+        num_blocks: residual blocks per level of the encoder; the decoder has one more.
+        patch_size: side of the square of pixels that one position of the finest level covers. 1 as in Stable Diffusion;
+            2 costs a quarter there. The downsampling is `patch_size * 2 ** (len(widths) - 1)`.
         middle_attention: self attention at the coarsest level.
         groups: groups of the normalizations.
         pixel_weight, kl_weight, perceptual_weight, adversarial_weight: weights of the losses (`compile` says more);
             0 switches one off. Each loss is a mean: over pixels, over latent numbers, over images, over patches.
-        latent_noise: noise on the latents while training, so that the decoder sees through small errors as a denoiser
-            leaves them (Zheng et al., 2025, arXiv:2510.11690): for each image of a deviation drawn evenly from 0 to
-            this, in units of the deviation of each channel in the batch.
+        latent_noise: noise on the latents in training, so that the decoder tolerates small errors of a denoiser
+            (Zheng et al., 2025, arXiv:2510.11690). Its standard deviation is uniform in [0, latent_noise] for each
+            image, in units of the deviation of each channel in the batch.
         seed: of the posterior samples and the noise drawn while training.
 
     Call arguments:
@@ -90,8 +90,8 @@ class Autoencoder(TrainableModel):
             with them under "images".
 
     Returns:
-        float32 (batch, height, width, 3): the images decoded again. While training from a sample of the posterior,
-        otherwise from its mean.
+        float32 (batch, height, width, 3): the reconstructions, in training from a sample of the posterior, otherwise
+        from its mean.
 
     Raises:
         ValueError: image sides that `downsampling` does not divide.
@@ -143,12 +143,12 @@ class Autoencoder(TrainableModel):
         )
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.perceptual_loss = self.adversary = None
-        self.trainable = trainable  # set last, it reaches the parts that are there
+        self.trainable = trainable  # set last, so that it reaches the parts
         self.built = True
 
     @property
     def downsampling(self):
-        """Pixels a side that one latent place covers."""
+        """Pixels per latent position, in each direction."""
         return self.patch_size * 2 ** (len(self.widths) - 1)
 
     def compile(
@@ -162,8 +162,8 @@ class Autoencoder(TrainableModel):
                 `losses.PerceptualLoss(model)`. It is never saved with the autoencoder.
             discriminator: a keras.Model, images -> logits, for instance `losses.PatchDiscriminator()`; it is trained
                 alongside by the same optimizer as soon as `adversarial_weight` is above 0.
-            adversarial_start: training step from which the decoder listens to the discriminator; the discriminator
-                itself learns from the beginning.
+            adversarial_start: training step from which the decoder gets the gradient of the discriminator; the
+                discriminator is trained from the beginning.
             metrics, kwargs: as in `keras.Model.compile`.
         """
         if self.adversarial_weight and discriminator is None:
@@ -171,7 +171,7 @@ class Autoencoder(TrainableModel):
                 "`discriminator` must be a model while `adversarial_weight` is above 0. Received: discriminator=None, "
                 f"adversarial_weight={self.adversarial_weight}"
             )
-        # A partial is no layer, so Keras does not track it: a measuring network is not part of what is saved.
+        # A partial is no layer, so Keras neither tracks nor saves the network of the perceptual loss.
         self.perceptual_loss = perceptual_loss and functools.partial(perceptual_loss)
         self.adversary = None
         if self.adversarial_weight:
@@ -216,8 +216,8 @@ class Autoencoder(TrainableModel):
 
         Args:
             images: uint8 [0, 255] or float [-1, 1], (batch, height, width, 3).
-            sample: draw from the posterior instead of taking its mean.
-            seed: int or keras.random.SeedGenerator for the draw.
+            sample: take a sample of the posterior instead of its mean.
+            seed: int or keras.random.SeedGenerator of the sample.
 
         Returns:
             float32 (batch, height / downsampling, width / downsampling, latent_channels).
@@ -230,7 +230,7 @@ class Autoencoder(TrainableModel):
     def decode(self, latents):
         """Images of normalized latents: float32 (batch, h, w, latent_channels) -> float32 (batch, height, width, 3).
 
-        The images are about [-1, 1], not clipped; `pixels.to_uint8` does that.
+        The images are about in [-1, 1] and not clipped; `pixels.to_uint8` clips them.
         """
         return self.decoder(latents * self.latent_std + self.latent_mean)
 
@@ -251,7 +251,7 @@ class Autoencoder(TrainableModel):
             count += len(latents)
         mean, square = totals / count
         self.latent_mean.assign(mean.astype("float32"))
-        # A channel that never changes has a deviation of 0, or of rounding alone, by which nothing can be divided.
+        # A constant channel has a deviation of 0 or of rounding errors: too small to divide by.
         self.latent_std.assign(np.sqrt(np.maximum(square - mean**2, 1e-8)).astype("float32"))
 
     def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
@@ -260,7 +260,7 @@ class Autoencoder(TrainableModel):
         return super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def _noise_like(self, latents):
-        """Noise for latents, of another strength for each image; it grows with them, so that larger ones don't help."""
+        """Noise of a random strength per image; it scales with the latents, so that larger ones do not help."""
         shape = ops.shape(latents)
         strength = self.latent_noise * keras.random.uniform((shape[0], 1, 1, 1), seed=self.seed_generator)
         deviation = ops.sqrt(ops.var(latents, axis=(0, 1, 2)) + 1e-8)  # (c,); has a gradient at 0 too

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from latentdiff.diffusion import conditioning as trees
-from latentdiff.diffusion import noise
+from latentdiff.diffusion import noise, objectives
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
 from latentdiff.models.networks import build_shapes, build_with, check_network, taken_by
 from latentdiff.models.trainable_model import TrainableModel
@@ -30,7 +30,10 @@ class LatentDiffusion(TrainableModel):
         prediction_type: "noise", "velocity" or "latents": what the network is asked for.
         context_dropout: share of the captions that are replaced by the empty one while training, so that the
             network also learns to do without (Ho and Salimans, arXiv:2207.12598).
-        min_snr_gamma: see `NoiseSchedule.loss_weights`; None weighs all timesteps alike.
+        min_snr_gamma: that of the default objective, see `NoiseSchedule.loss_weights`; None weighs all timesteps alike.
+        objective: which timesteps are trained and how much their errors count: a name of `objectives.OBJECTIVES`, a
+            dict of arguments of `Objective`, or an object with its methods. Default: uniform timesteps, weighted by
+            `min_snr_gamma`.
         seed: of timesteps, noise and caption dropout.
 
     Call arguments (a dict, as `fit` takes it; arrays, a `tf.data.Dataset` or a `keras.utils.PyDataset` of such dicts):
@@ -61,6 +64,7 @@ class LatentDiffusion(TrainableModel):
         context_dropout=0.1,
         min_snr_gamma=5.0,
         seed=0,
+        objective=None,
         name="latent_diffusion",
         **kwargs,
     ):
@@ -78,6 +82,8 @@ class LatentDiffusion(TrainableModel):
         self.prediction_type = prediction_type
         self.context_dropout = context_dropout
         self.min_snr_gamma = min_snr_gamma
+        self.objective = _default_objective(min_snr_gamma) if objective is None else objectives.get(objective)
+        self._has_objective = objective is not None
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
@@ -116,10 +122,11 @@ class LatentDiffusion(TrainableModel):
         noisy_latents = self.noise_schedule.add_noise(latents, draws, timesteps)
         conditioning = self._conditioning(data, training)
         inputs = {"noisy_latents": noisy_latents, "timesteps": timesteps, **conditioning}
+        spec = (self.noise_schedule, self.prediction_type)
         return {
             "prediction": ops.cast(self.network(inputs, training=training), "float32"),
-            "target": self.noise_schedule.target(latents, draws, timesteps, self.prediction_type),
-            "weights": self.noise_schedule.loss_weights(timesteps, self.prediction_type, self.min_snr_gamma),
+            "target": self.objective.target(latents, draws, timesteps, *spec),
+            "weights": self.objective.weights(timesteps, *spec),
         }
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -134,7 +141,7 @@ class LatentDiffusion(TrainableModel):
         return ops.stop_gradient(self.autoencoder.encode(data["images"], sample=training, seed=self.seed_generator))
 
     def _noise(self, latents, training):
-        """Timesteps (batch,) spread evenly over time, and noise like the latents; fixed unless training."""
+        """Timesteps (batch,), spread over their distribution, and noise like the latents; fixed unless training."""
         batch = ops.shape(latents)[0]
         rows = ops.arange(batch, dtype="int32")
         if training:
@@ -143,9 +150,8 @@ class LatentDiffusion(TrainableModel):
         else:
             offset, draws = 0.5, noise.normal(rows, latents.shape[1:])
         # One offset for the whole batch: each row takes its own slice of time (Kingma et al., arXiv:2107.00630, I.1).
-        share = (ops.cast(rows, "float32") + offset) / ops.cast(batch, "float32")
-        timesteps = ops.floor(share * self.noise_schedule.num_train_timesteps)
-        return ops.minimum(timesteps, self.noise_schedule.num_train_timesteps - 1.0), draws
+        quantiles = (ops.cast(rows, "float32") + offset) / ops.cast(batch, "float32")
+        return self.objective.timesteps(quantiles, self.noise_schedule), draws
 
     def _conditioning(self, data, training):
         """The conditioning, with a part of the captions dropped while training."""
@@ -182,6 +188,7 @@ class LatentDiffusion(TrainableModel):
             "context_dropout": self.context_dropout,
             "min_snr_gamma": self.min_snr_gamma,
             "seed": self.seed,
+            "objective": keras.saving.serialize_keras_object(self.objective) if self._has_objective else None,
             "name": self.name,
         }
 
@@ -199,3 +206,8 @@ class LatentDiffusion(TrainableModel):
 def _is_symbolic(value):
     """Whether a value is a tensor of a graph, whose text is not known yet."""
     return hasattr(value, "dtype") and not hasattr(value, "numpy") and not hasattr(value, "tolist")
+
+
+def _default_objective(min_snr_gamma):
+    weighting = "none" if min_snr_gamma is None else {"name": "min_snr", "gamma": min_snr_gamma}
+    return objectives.get({"distribution": "uniform", "weighting": weighting})

@@ -1,11 +1,15 @@
 """Networks: any Keras model from a dict of `noisy_latents`, `timesteps` and a conditioning to a prediction.
 
 A functional model names its inputs: it gets those members of the conditioning that it names. A subclassed model gets
-all of them.
+all of them. To add one by name: a file with its class, and a line here.
 """
 
 import keras
 
+from latentdiff.models.dit import DiT
+from latentdiff.models.unet import UNet
+
+NETWORKS = {"unet": UNet, "dit": DiT}
 LATENT_INPUTS = ("noisy_latents", "timesteps")
 
 

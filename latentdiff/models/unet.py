@@ -5,7 +5,8 @@ import functools
 import keras
 from keras import ops
 
-from latentdiff.models.layers import Downsample, GroupNorm, ResnetBlock, SpatialTransformer, TimestepEmbedding, Upsample
+from latentdiff.models.layers import Downsample, GroupNorm, ResnetBlock, SpatialTransformer, Upsample
+from latentdiff.models.time_and_text import embed_time
 
 
 def per_level(value, widths, name):
@@ -27,17 +28,6 @@ def check_levels(latent_shape, widths, attention_levels):
             f"`latent_shape` must have sides divisible by {2 ** (len(widths) - 1)}, once halved at each level after "
             f"the first. Received: {latent_shape=}, {widths=}"
         )
-
-
-def embed_time(inputs, dim, pool_context, dtype):
-    """The time, and if wanted the gist of the text, as a vector: (batch, 4 dim)."""
-    time_embedding = TimestepEmbedding(dim, 4 * dim, dtype=dtype, name="time_embedding")(inputs["timesteps"])
-    if not pool_context:
-        return time_embedding
-    pool = keras.layers.GlobalAveragePooling1D(dtype=dtype, name="pool")
-    pooled = pool(inputs["context"], mask=inputs["context_mask"])
-    pooled = keras.layers.LayerNormalization(dtype=dtype, name="pool_norm")(pooled)
-    return time_embedding + keras.layers.Dense(4 * dim, dtype=dtype, name="pool_dense")(pooled)
 
 
 def go_down(x, resnet, transformer, widths, num_blocks, attention_levels, dtype):
@@ -163,7 +153,7 @@ class UNet(keras.Model):
         """The prediction, from symbolic inputs."""
         groups = config["groups"]
         shape = {"num_blocks": num_blocks, "attention_levels": attention_levels, "widths": widths, "dtype": dtype}
-        time_embedding = embed_time(inputs, widths[0], config["pool_context"], dtype)
+        time_embedding = embed_time(inputs, widths[0], 4 * widths[0], config["pool_context"], dtype)
         make_transformer = functools.partial(
             SpatialTransformer,
             depth=config["transformer_depth"],

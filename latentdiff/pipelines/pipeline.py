@@ -1,15 +1,10 @@
 """What all ways to an image share: the model, its defaults, and the compiled functions from a request to images."""
 
-import functools
-
 import numpy as np
 from keras import ops
 
 from latentdiff.diffusion import noise as seeded
 from latentdiff.diffusion import samplers
-from latentdiff.diffusion.denoiser import Denoiser, KnownRegion, Mixture
-from latentdiff.diffusion.guidance import ClassifierFreeGuidance
-from latentdiff.diffusion.watching import observe, watch
 from latentdiff.models import pixels
 from latentdiff.models.compilation import compile_function
 from latentdiff.pipelines import prompt_weights
@@ -21,9 +16,10 @@ from latentdiff.pipelines.arrays import (
     masks_on_latents,
     with_kept_pixels,
 )
+from latentdiff.pipelines.loop import Loop, make_denoiser
 from latentdiff.presets.preset import load_preset, save_preset
 from latentdiff.settings.request import Request, check_count
-from latentdiff.settings.table import SETTINGS
+from latentdiff.settings.table import EVERYWHERE, GUIDANCE, NUM_STEPS, SEED, SETTINGS
 
 # Arguments of `Pipeline` beside the model; presets keep them.
 DEFAULTS = ("image_size", "sampler", "num_steps", "guidance_scale", "guidance_rescale", "guidance_interval")
@@ -39,6 +35,8 @@ class Pipeline:
         image_size: (height, width) of the images; default: what the network was built for.
         sampler: name or `Sampler`, the default of `generate`.
         num_steps, guidance_scale, guidance_rescale, guidance_interval: defaults of `generate`.
+        guide: optional, a worse network for the same latents and conditioning: guidance is then `Autoguidance` by it,
+            in place of `ClassifierFreeGuidance`, and there are no negative prompts.
 
     Raises:
         ValueError: no `image_size` while the network takes any, or one that the autoencoder can't make; a default out
@@ -57,8 +55,10 @@ class Pipeline:
         guidance_scale=4.0,
         guidance_rescale=0.0,
         guidance_interval=None,
+        guide=None,
     ):
         self.model = model
+        self.guide = guide
         self.image_size = check_image_size(model, image_size)
         self.sampler = sampler
         self.num_steps = num_steps
@@ -80,21 +80,33 @@ class Pipeline:
     @classmethod
     def from_pipeline(cls, pipeline, **kwargs):
         """A pipeline of this kind around the model of another, with its settings; keyword arguments replace them."""
-        made = cls(pipeline.model, **{**pipeline.defaults, **kwargs})
+        made = cls(pipeline.model, **{**pipeline.defaults, "guide": pipeline.guide, **kwargs})
         for name in COMPILED:
             setattr(made, name, getattr(pipeline, name))
-        if made.image_size == pipeline.image_size:
+        if made.image_size == pipeline.image_size and made.guide is pipeline.guide:
             made._loops = pipeline._loops
         return made
 
     def save_to_preset(self, folder, float16=False, max_shard_bytes=None):
         """Writes model, tokenizer and settings into a folder, see `presets.preset.save_preset`."""
+        self.check_no_guide()
         save_preset(folder, self.model, self.defaults, float16=float16, max_shard_bytes=max_shard_bytes)
+
+    def check_no_guide(self):
+        """Raises ValueError for a pipeline with a `guide`, which neither presets nor exports hold."""
+        if self.guide is not None:
+            raise ValueError("`guide` is in no preset and no export. Received: a pipeline with a guide")
 
     @property
     def defaults(self):
         """The arguments beside the model, as a dict."""
         return {name: getattr(self, name) for name in DEFAULTS}
+
+    @property
+    def request_defaults(self):
+        """The values that settings get which a request leaves out, as a dict."""
+        interval = self.guidance_interval or EVERYWHERE
+        return {**self.defaults, "guidance_interval": interval, "strength": self.strength}
 
     @property
     def latent_shape(self):
@@ -169,11 +181,13 @@ class Pipeline:
         for row in SETTINGS.values():
             if row.needs not in (None, *self.needs) and set(request[row.name]) - {None, row.default}:
                 raise ValueError(f"`{row.name}` goes with `{row.needs}`, which {type(self).__name__} does not take")
-        request = request.with_defaults({**self.defaults, "strength": self.strength})
+        request = request.with_defaults(self.request_defaults)
         most, total = max(request["num_steps"]), self.model.noise_schedule.num_train_timesteps
         if most > total:
             raise ValueError(f"`num_steps` must be a whole number from 1 to {total}. Received: num_steps={most}")
         samplers.get(request["sampler"])
+        if self.guide is not None and any(request["negative_prompts"]):
+            raise ValueError("`negative_prompts` needs a pipeline without `guide`. Received: a pipeline with a guide")
         return request
 
     def arrays(self, count, num_images=1, **given):
@@ -218,83 +232,52 @@ class Pipeline:
         """Token ids, int32 (batch, tokens), -> the conditioning, see `LatentDiffusion.condition`."""
         return self.model.condition(token_ids)
 
-    def denoiser(
-        self,
-        conditioning,
-        guidance_scale=None,
-        guidance_rescale=None,
-        guidance_interval=None,
-        shares=None,
-    ):
-        """A denoiser for a conditioning; with `guidance_scale`, that of the negative prompts follows in the batch.
+    def denoiser(self, conditioning, guidance_scale=None, guidance_rescale=None, guidance_interval=None, shares=None):
+        """A denoiser for a conditioning; with `guidance_scale`, negative prompts follow unless a `guide` is there.
 
         `guidance_rescale` and `guidance_interval` are by default those of the pipeline. `shares` are those of prompts
         that are mixtures, see `prompt_weights.encode`.
         """
-        model = self.model
-        denoiser = Denoiser(model.network, model.noise_schedule, model.prediction_type, conditioning)
-        denoiser = denoiser if shares is None else Mixture(denoiser, shares)
-        if guidance_scale is None:
-            return denoiser
         rescale = self.guidance_rescale if guidance_rescale is None else guidance_rescale
         interval = self.guidance_interval if guidance_interval is None else guidance_interval
-        return ClassifierFreeGuidance(denoiser, guidance_scale, rescale, interval)
+        guidance = None if guidance_scale is None else (guidance_scale, rescale, interval)
+        return make_denoiser(self.model, conditioning, guidance, shares, self.guide)
 
     def _sample(self, request, arrays, watcher):
         """Latents of one batch."""
         guided = any(scale != 1.0 for scale in request["guidance_scale"])
-        texts = request.parsed["prompts"] + (request.parsed["negative_prompts"] if guided else ())
+        texts = request.parsed["prompts"]
+        texts += request.parsed["negative_prompts"] if guided and self.guide is None else ()
         conditioning, shares = prompt_weights.encode(texts, self.model.text_encoder, self._encode_text)
-        inputs = {name: np.array(request[name], SETTINGS[name].dtype) for name in ("guidance_scale", "num_steps")}
-        inputs |= {"seeds": np.array(request["seed"], "int32"), "first_step": _first_steps(request)}
-        inputs["conditioning"] = conditioning
+        inputs = {"conditioning": conditioning, "first_step": _first_steps(request)}
+        inputs |= {row.wire: _rows(request, row) for row in (SEED, NUM_STEPS, *GUIDANCE)}
         if shares is not None:
             inputs["shares"] = shares
-        limits = (request["guidance_rescale"], request["guidance_interval"]) if guided else None
-        sampler, start, whole_loop, one_step = self._compiled(request["sampler"], limits)
+        loop = self._loop(request["sampler"], guided)
         latents = arrays["noise"] if "noise" in arrays else seeded.normal(inputs["seeds"], self.latent_shape)
         if "images" in arrays:
             known = self._encode_images(arrays["images"])
-            latents = start(known, latents, inputs["num_steps"], inputs["first_step"])
+            latents = loop.start(known, latents, inputs)
             if "masks" in arrays:
                 inputs |= {"known_latents": known, "repaint": masks_on_latents(arrays["masks"], self.latent_shape)}
         if watcher is None:
-            return whole_loop(latents, inputs)
-        count, places = max(self.count_steps(request)), (inputs["num_steps"], inputs["first_step"])
-        step = functools.partial(one_step, inputs=inputs)
-        for index, frame in enumerate(watch(sampler, self.model.noise_schedule, step, latents, *places)):
+            return loop.run(latents, inputs)
+        count = max(self.count_steps(request))
+        for index, frame in enumerate(loop.watch(latents, inputs)):
             watcher(index, count, lambda x=frame.noisy_latents: ops.convert_to_numpy(self._decode(x)))
         return frame.noisy_latents
 
-    def _compiled(self, sampler, guidance):
-        """A sampler, its compiled start, loop and single step, kept for the next call."""
-        key = (samplers.get(sampler), guidance)
+    def _loop(self, sampler, guided):
+        """The `Loop` of a sampler, kept for the next call."""
+        key = (samplers.get(sampler), guided)
         if key not in self._loops:
-            self._loops[key] = self._compile(*key)
+            self._loops[key] = Loop(self, key[0], tuple(row.name for row in GUIDANCE) if guided else ())
         return self._loops[key]
 
-    def _compile(self, sampler, guidance):
-        schedule = self.model.noise_schedule
 
-        def parts(inputs):
-            guided = () if guidance is None else (inputs["guidance_scale"], *guidance)
-            denoiser = self.denoiser(inputs["conditioning"], *guided, shares=inputs.get("shares"))
-            if "repaint" in inputs:
-                denoiser = KnownRegion(denoiser, schedule, inputs["known_latents"], inputs["repaint"])
-            return denoiser, {name: inputs[name] for name in ("num_steps", "seeds", "first_step")}
-
-        def start(latents, noise, num_steps, first_step):
-            return sampler.start(schedule, latents, noise, num_steps, first_step)
-
-        def whole_loop(noisy_latents, inputs):
-            denoiser, settings = parts(inputs)
-            return sampler.sample(denoiser, schedule, noisy_latents, **settings)
-
-        def one_step(noisy_latents, state, step, inputs):
-            denoiser, settings = parts(inputs)
-            return observe(sampler, denoiser, schedule, noisy_latents, state, step, **settings)
-
-        return sampler, *(compile_function(function, self.model) for function in (start, whole_loop, one_step))
+def _rows(request, row):
+    """The values of a setting as an array with one row for each image, also where one counts for all."""
+    return np.broadcast_to(np.array(request[row.name], row.dtype), (len(request), *row.shape))
 
 
 def _first_steps(request):

@@ -64,12 +64,14 @@ class TextToImage(Pipeline):
 
     def export(self, folder, **options):
         """Writes a SavedModel for TF Serving into BASE/VERSION, see `export.saved_model.export_saved_model`."""
+        self.check_no_guide()
         from latentdiff.export.saved_model.saved_model import export_saved_model
 
         return export_saved_model(self, folder, **options)
 
     def export_litert(self, folder, **options):
         """Writes LiteRT files for the edge into a folder, see `export.litert.export_litert`."""
+        self.check_no_guide()
         from latentdiff.export.litert.litert import export_litert
 
         return export_litert(self, folder, **options)

@@ -1,14 +1,15 @@
-"""Makes pictures from words with a folder of LiteRT files, as `latentdiff export litert` writes it.
+"""Makes images from prompts with a folder of LiteRT files, without TensorFlow and Keras.
 
-This one file needs numpy, ai-edge-litert, tokenizers and pillow, no TensorFlow and no Keras. In an exported folder it
-is `generate.py`: python generate.py "a red apple, 3d" --seed 7
+In an exported folder this one file is `generate.py`: python generate.py "a red apple, 3d" --seed 7
 """
 
 import argparse
+import difflib
 import functools
 import hashlib
 import json
 import math
+import operator
 import os
 import re
 import secrets
@@ -18,130 +19,100 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
-FORMAT, FORMAT_VERSION = "latentdiff-litert", 1
-SAMPLERS = ("ddim", "dpmpp_2m")
-MAX_SEED, MAX_GUIDANCE_SCALE = 2**31 - 1, 1000.0
-NEEDED = """image_size latent_shape prediction_type num_steps guidance_scale guidance_rescale guidance_interval files
-    sampler/name sampler/spacing tokenizer/file tokenizer/num_tokens tokenizer/start_id tokenizer/end_id
-    tokenizer/pad_id noise_schedule/num_train_timesteps noise_schedule/preserves_variance
-    noise_schedule/signal_positions noise_schedule/noise_positions parts/text_encoder/file parts/denoiser/file
-    parts/denoiser/inputs/timesteps/shape parts/decoder/file parts/encoder/file"""  # of a manifest
+FORMAT, FORMAT_VERSION, DRAWN_SEEDS = "latentdiff-litert", 2, 1_000_000  # seeds that are drawn lie below
+NEEDED = """image_size latent_shape settings samplers files tokenizer/file tokenizer/num_tokens tokenizer/start_id
+    tokenizer/end_id tokenizer/pad_id parts/text_encoder/file parts/denoiser/file parts/decoder/file
+    parts/encoder/file"""  # of a manifest; keys that are not known here are passed over
 NUMBER = r":\s*-?[\d.]+(?:e[+-]?\d+)?\s*"
 WEIGHTED = re.compile(rf"(?is)(?<!\\)\(.*{NUMBER}\)|{NUMBER}(?<!\\)\|")  # `(red:1.3)`, `cat:0.5 | dog:0.5`
+OPTIONS = {"int": {"type": int}, "float": {"type": float}, "bool": {"action": "store_true", "default": None}}
+OPTIONS["interval"] = {"type": float, "nargs": 2, "metavar": ("LOW", "HIGH")}
+KINDS = {"str": str, "int": operator.index, "float": float, "bool": bool, "interval": lambda x: tuple(map(float, x))}
 
 
 class EdgePipeline:
-    """Text to image and image to image.
-
-    Args:
-        folder: an exported folder.
-        num_threads: processor threads, at least 1; default: as many as this process may use cores.
-
-    Raises:
-        ValueError: a file is missing, truncated or not that of the manifest, or the manifest is of another version.
-    """
+    """Text to image, image to image and inpainting; `num_threads` is by default the number of cores at hand."""
 
     def __init__(self, folder, num_threads=None):
         from tokenizers import Tokenizer
 
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
-        self.schedule = Schedule(**self.manifest["noise_schedule"])
+        self.settings = {row["name"]: row for row in self.manifest["settings"]}
         self.tokenizer = Tokenizer.from_file(str(self.folder / self.manifest["tokenizer"]["file"]))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._num_threads = cores if num_threads is None else num_threads
-        self._runners, self._contexts = {}, {}
+        self._runners = {}
+        self._encode_text = functools.lru_cache(8)(lambda x: self._run("text_encoder", token_ids=self.tokenize(x)))
 
-    def generate(
-        self,
-        prompt,
-        negative_prompt="",
-        num_steps=None,
-        guidance_scale=None,
-        guidance_rescale=None,
-        guidance_interval=None,
-        seed=None,
-        sampler=None,
-        image=None,
-        strength=0.8,
-        callback=None,
-    ):
-        """A picture of what the prompt says: that of `latentdiff generate` with the same settings.
+    def generate(self, prompts, *, images=None, masks=None, num_images=1, callback=None, **settings):
+        """Images of what the prompts say, those of `latentdiff generate`: uint8 (number of images, height, width, 3),
+        for one str and one image (height, width, 3). What is wrong with a setting or a prompt raises ValueError.
 
         Args:
-            prompt, negative_prompt: str, what to show and what to steer away from.
-            num_steps: int >= 1, sampling steps.
-            guidance_scale: float >= 1, how strictly to follow the prompt.
-            guidance_rescale: float in [0, 1], how far the contrast that guidance adds is taken back.
-            guidance_interval: (low, high), noise levels between which guidance works.
-            seed: int in [0, 2**31 - 1]; None takes a fresh one.
-            sampler: "ddim" or "dpmpp_2m", as it is by default.
-            image: optional uint8 array (height, width, 3) to start from.
-            strength: float in [0, 1], with `image`: how much of it is made anew.
-            callback: optional function (step, num_steps, decode), called after each step; `decode()` gives its picture.
-
-        What is None is taken from the manifest.
-
-        Returns:
-            uint8 array (height, width, 3).
-
-        Raises:
-            ValueError: settings out of range, or a prompt that is too long.
+            prompts: str, or list of str.
+            images: optional uint8 array (height, width, 3) to start from, or one for each prompt.
+            masks: optional, with `images`: bool array (height, width), True where to paint, or one for each prompt.
+            num_images: images per prompt; image k of a prompt takes seed + k.
+            callback: optional function (step, num_steps, decode), called after each step; `decode()` gives the image.
+            settings: those of the manifest (`generate.py --help` lists them), one value or one for each prompt; None
+                is the default. Without `seed` each prompt gets a fresh one.
         """
-        given = {"num_steps": num_steps, "guidance_scale": guidance_scale}
-        given |= {"guidance_rescale": guidance_rescale, "guidance_interval": guidance_interval}
-        settings = {name: self.manifest[name] if value is None else value for name, value in given.items()}
-        how = self.manifest["sampler"] if sampler is None else {"name": sampler, "spacing": "trailing"}
-        seed = secrets.randbelow(MAX_SEED) if seed is None else seed
-        strength = 1.0 if image is None else strength
-        self._check(how["name"], seed, strength, image, **settings)
-        texts = [prompt, negative_prompt] if settings["guidance_scale"] != 1.0 else [prompt]
-        context = [self._encode_text(text) for text in texts]
-        places = Places(how["spacing"], settings.pop("num_steps"), strength, self.schedule)
-        latents = self._begin(image, normal(seed, self.manifest["latent_shape"]), places, how.get("temperature", 1.0))
-        step, history = globals()[f"{how['name']}_step"], None
-        for index, (here, there) in enumerate(places.steps()):
-            predicted = self._denoise(latents, here, context, **settings)
-            latents, history = step(*predicted, history, here, there)
+        texts, size = [prompts] if isinstance(prompts, str) else list(prompts), tuple(self.manifest["image_size"])
+        inputs = {"images": images is not None, "masks": masks is not None}
+        if operator.index(num_images) < 1 or not texts:
+            raise ValueError(f"`prompts` and `num_images` must be at least one. Received: {prompts=}, {num_images=}")
+        for name, value in settings.items():
+            if name not in self.settings:
+                near = difflib.get_close_matches(name, self.settings, 1) or [", ".join(self.settings)]
+                raise ValueError(f"Unknown setting, the nearest is {near[0]}. Received: {name!r}")
+            if value is not None and not inputs.get(self.settings[name]["needs"], True):
+                raise ValueError(f"`{name}` needs `{self.settings[name]['needs']}`. Received: {name}={value!r}")
+        if inputs["masks"] and settings.get("strength") is None:
+            settings["strength"] = 1.0  # what is under a mask is forgotten
+        settings["prompts"], made = texts, []
+        columns = [_column(row, settings.get(name), len(texts)) for name, row in self.settings.items()]
+        columns += [_each_array("images", images, len(texts), (*size, 3), "uint8")]
+        columns += [_each_array("masks", masks, len(texts), size, "bool")]
+        for *values, image, mask in zip(*columns, strict=True):
+            row = dict(zip(self.settings, values, strict=True))
+            seed = secrets.randbelow(DRAWN_SEEDS) if row["seed"] is None else row["seed"]
+            for row["seed"] in range(seed, _checked(self.settings["seed"], seed + num_images - 1) + 1):
+                made.append(self._image(row, image, mask, callback))
+        return made[0] if isinstance(prompts, str) and num_images == 1 else np.stack(made)
+
+    def _image(self, row, image, mask, callback):
+        """One image, uint8 (height, width, 3)."""
+        num_steps, shape = row["num_steps"], self.manifest["latent_shape"]
+        texts = [self._encode_text(row[name]) for name in ("prompts", "negative_prompts")]
+        values = row | {name: np.concatenate([text[name] for text in texts]) for name in texts[0]}
+        values |= {"first_step": 0.0, "latents": np.zeros(shape), "repaint": np.ones((*shape[:2], 1))}
+        if image is not None:
+            values |= self._run("encoder", images=image / np.float32(127.5) - np.float32(1.0))
+            values["first_step"] = num_steps * (1.0 - row["strength"])
+        if mask is not None:  # latents that a mask touches are painted
+            values["repaint"] = mask.reshape(shape[0], len(mask) // shape[0], shape[1], -1).any((1, 3))[..., None]
+        files = self.manifest["samplers"][row["sampler"]]
+        values |= self._run(files["start"], **values)
+        first = int(values["step"][0])
+        for step in range(first, num_steps):
+            values |= self._run("denoiser", **values)
+            values |= self._run(files["advance"], **values)
             if callback:
-                callback(index + 1, places.count, lambda x=latents: self._decode(x))
-        return self._decode(latents)
+                callback(step + 1 - first, num_steps - first, functools.partial(self._decode, values["noisy_latents"]))
+        made = self._decode(values["noisy_latents"])
+        return np.where(mask[..., None], made, image) if mask is not None and row["keep_pixels"] else made
 
-    def _check(self, sampler, seed, strength, image, num_steps, guidance_scale, guidance_rescale, guidance_interval):
-        if sampler not in SAMPLERS:
-            raise ValueError(f"`sampler` must be one of {SAMPLERS}. Received: sampler={sampler!r}")
-        low, high = guidance_interval or (0.0, math.inf)
-        ranges = {
-            "num_steps": (num_steps, 1, self.schedule.num_train_timesteps),
-            "guidance_scale": (guidance_scale, 1.0, MAX_GUIDANCE_SCALE),
-            "guidance_rescale": (guidance_rescale, 0.0, 1.0),
-            "guidance_interval": (low, 0.0, high),
-            "seed": (seed, 0, MAX_SEED),
-            "strength": (strength, 0.0, 1.0),
-        }
-        for name, (value, least, most) in ranges.items():
-            if not least <= value <= most or (name in ("num_steps", "seed") and value != int(value)):
-                raise ValueError(f"`{name}` must lie in [{least}, {most}]. Received: {name}={value}")
-        shape = (*self.manifest["image_size"], 3)
-        if image is not None and (np.shape(image) != shape or np.asarray(image).dtype != np.uint8):
-            raise ValueError(f"`image` must be a uint8 array {shape}. Received: an array {np.shape(image)}")
-
-    def _run(self, part, **inputs):
-        """What the file of a part answers; it is opened when it is first needed."""
+    def _run(self, part, **values):
+        """What the file of a part answers to those of the values that it takes, each in the shape of its input."""
         from ai_edge_litert.interpreter import Interpreter
 
-        if part not in self._runners:
-            path = str(self.folder / self.manifest["parts"][part]["file"])
-            self._runners[part] = Interpreter(model_path=path, num_threads=self._num_threads).get_signature_runner()
-        return self._runners[part](**inputs)
-
-    def _encode_text(self, text):
-        """The context (tokens, dim) of a text and its mask (tokens,); the last few are kept."""
-        if text not in self._contexts:
-            answer = self._run("text_encoder", token_ids=self.tokenize(text)[None])
-            found = {text: (answer["context"][0], answer["context_mask"][0])}
-            self._contexts = {**dict([*self._contexts.items()][-7:]), **found}
-        return self._contexts[text]
+        told = self.manifest["parts"][part]
+        if part not in self._runners:  # opened when first needed
+            made = Interpreter(model_path=str(self.folder / told["file"]), num_threads=self._num_threads)
+            self._runners[part] = made.get_signature_runner()
+        arrays = {k: np.broadcast_to(np.asarray(values[k], x["dtype"]), x["shape"]) for k, x in told["inputs"].items()}
+        return self._runners[part](**{name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
     def tokenize(self, text):
         """Token ids of a text, int32 (num_tokens,), padded. Raises ValueError if they are too many, or have weights."""
@@ -156,189 +127,76 @@ class EdgePipeline:
             raise ValueError(f"The prompt is too long: it has {given} tokens, {room} fit. Received: {text!r}")
         return np.array(ids + [told["pad_id"]] * (told["num_tokens"] - len(ids)), np.int32)
 
-    def _denoise(self, latents, here, context, guidance_scale, guidance_rescale, guidance_interval):
-        """The clean latents and the noise that the denoiser sees, guided."""
-        kind, answers = self.manifest["prediction_type"], self._predict(latents, here, context)
-        pairs = [self.schedule.split(answer, latents, here, kind) for answer in answers]
-        low, high = guidance_interval or (-1.0, math.inf)
-        if len(pairs) == 1 or not low < here.noise / max(here.signal, 1e-12) <= high:
-            return pairs[0]
-        (latents, noise), (latents_without, noise_without) = pairs
-        extra = np.float32(guidance_scale - 1.0)
-        guided = latents + extra * (latents - latents_without)
-        guided_noise = noise + extra * (noise - noise_without)
-        if not guidance_rescale:
-            return guided, guided_noise
-        factor = 1.0 + guidance_rescale * (latents.std() / max(guided.std(), 1e-6) - 1.0)
-        return factor * guided, guided_noise + here.signal * (1.0 - factor) * guided / max(here.noise, 1e-6)
-
-    def _predict(self, latents, here, context):
-        """The denoiser's answer for each context, asked for as many at a time as its file takes."""
-        rows = self.manifest["parts"]["denoiser"]["inputs"]["timesteps"]["shape"][0]
-        same = {"noisy_latents": np.stack([latents] * rows).astype(np.float32)}
-        same["timesteps"] = np.full(rows, max(here.timestep, 0.0), np.float32)
-        answers = []
-        for start in range(0, len(context), rows):
-            batch = context[start : start + rows]
-            features, masks = map(np.stack, zip(*batch, *batch[-1:] * (rows - len(batch)), strict=True))
-            answer = self._run("denoiser", context=features, context_mask=masks, **same)
-            answers += list(answer["prediction"][: len(batch)])
-        return answers
-
-    def _begin(self, image, noise, places, temperature):
-        """What the loop begins with: noise alone, or the latents of a picture with noise."""
-        if not places.first > 0:
-            return noise * np.float32(temperature)
-        images = np.asarray(image, np.float32)[None] / np.float32(127.5) - np.float32(1.0)
-        start = places.moment(places.first)
-        latents = self._run("encoder", images=images)["latents"][0]
-        return start.signal * latents + start.noise * noise
-
     def _decode(self, latents):
-        images = self._run("decoder", latents=latents[None].astype(np.float32))["images"][0]
+        images = self._run("decoder", latents=latents)["images"][0]
         return np.floor(np.clip(images * 127.5 + 127.5, 0.0, 255.0) + 0.5).astype(np.uint8)
+
+
+def _column(row, value, count):
+    """The checked value of a setting for each of `count` prompts: of one value, or of a list of one for each."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    pair = row["kind"] == "interval" and np.iterable(value) and all(np.isscalar(edge) for edge in value)
+    values = value if isinstance(value, (list, tuple)) and not pair else [value] * count
+    if len(values) != count:
+        raise ValueError(f"`{row['name']}` must be one value, or one for each prompt. Received: {len(values)} values")
+    return [row["default"] if one is None else _checked(row, one) for one in values]
+
+
+def _checked(row, value):
+    """A value as one of the kind and within the bounds of its setting; raises ValueError if it is none."""
+    kind, low, high = row["kind"], row["low"], math.inf if row["high"] is None else row["high"]
+    try:
+        made = KINDS[kind](value)
+        fits = isinstance(value, str) == (kind == "str") and isinstance(value, bool) == (kind == "bool")
+        fits = fits and (low is None or all(low <= number <= high for number in np.ravel(made)))
+        fits = fits and (kind != "interval" or (made[0] < made[1] and not made[2:]))
+    except (TypeError, ValueError, IndexError):
+        fits = False
+    if not fits or made not in (row["choices"] or [made]):
+        raise ValueError(f"`{row['name']}` must be {row['expected']}. Received: {row['name']}={value!r}")
+    return made
+
+
+def _each_array(name, arrays, count, shape, dtype):
+    """An array for each of `count` prompts, or None for each."""
+    found = None if arrays is None else np.asarray(arrays)
+    if found is not None and (found.shape not in (shape, (count, *shape)) or found.dtype != dtype):
+        raise ValueError(f"`{name}` must be {dtype} {shape}, or one a prompt. Received: {found.dtype} {found.shape}")
+    return [None] * count if found is None else np.broadcast_to(found, (count, *shape))
 
 
 def read_manifest(folder):
     """The manifest of an exported folder whose files have been checked."""
-    file = folder / "manifest.json"
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{folder} is no exported folder: manifest.json can't be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
-    found = (manifest.get("format"), manifest.get("version")) if isinstance(manifest, dict) else manifest
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        found = manifest["format"], manifest["version"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{folder} is no exported folder, or its manifest.json is damaged: {error!r}") from error
     if found != (FORMAT, FORMAT_VERSION):
-        raise ValueError(f"{file} is not {FORMAT} version {FORMAT_VERSION}. Received: {found}")
+        older = ", but older: run the generate.py that it carries, or export it again" if found == (FORMAT, 1) else ""
+        raise ValueError(f"{folder} is not {FORMAT} version {FORMAT_VERSION}{older}. Received: {found}")
 
     def need(place):
         try:
-            return functools.reduce(lambda value, key: value[key], place.split("/"), manifest)
+            return functools.reduce(operator.getitem, place.split("/"), manifest)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{file} is damaged: it lacks `{place}`") from error
+            raise ValueError(f"{folder}/manifest.json is damaged: it lacks `{place}`") from error
 
-    for place in NEEDED.split():
-        need(place)
-    for name in (part["file"] for part in (manifest["tokenizer"], *manifest["parts"].values())):
+    needed = {place: need(place) for place in (*NEEDED.split(), *(f"parts/{part}/file" for part in need("parts")))}
+    for name in (name for place, name in needed.items() if place.endswith("/file")):
         path, size, digest = folder / name, need(f"files/{name}/bytes"), need(f"files/{name}/sha256")
         if not path.is_file():
             raise ValueError(f"{path} is missing")
-        if path.stat().st_size != size:
-            raise ValueError(f"{path} is truncated or swapped: {path.stat().st_size} bytes, not {size}")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise ValueError(f"{path} is damaged or swapped: its SHA-256 is not {digest}")
+        if path.stat().st_size != size or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{path} is truncated, damaged or swapped: {size} bytes of SHA-256 {digest} were written")
     return manifest
 
 
-# === Noise, time and samplers: the arithmetic of latentdiff.diffusion.noise, .noise_schedule and .samplers ===
-
-
-def normal(seed, shape):
-    """Gaussian noise float32 of a shape: the first noise of `latentdiff.diffusion.noise.normal` for this seed."""
-
-    def mix(bits):
-        bits = (bits ^ (bits >> np.uint32(16))) * np.uint32(0x85EBCA6B)
-        bits = (bits ^ (bits >> np.uint32(13))) * np.uint32(0xC2B2AE35)
-        return bits ^ (bits >> np.uint32(16))
-
-    keys = mix(np.array([seed], np.uint32) + mix(np.ones(1, np.uint32)))
-    index = np.arange(math.prod(shape), dtype=np.uint32) * np.uint32(0x61C88647)
-    first = mix(mix(keys + index) + keys)
-    pair = ((bits >> np.uint32(9)).astype(np.float32) for bits in (first, mix(first + np.uint32(0x6A09E667))))
-    radius, angle = ((bits + np.float32(0.5)) * np.float32(2.0**-23) for bits in pair)  # in (0, 1)
-    return (np.sqrt(-2.0 * np.log(radius)) * np.cos(np.float32(2.0 * math.pi) * angle)).reshape(shape)
-
-
-class Moment:
-    """A timestep with its signal rate, its noise rate and log_snr, the log of their ratio."""
-
-    def __init__(self, timestep, signal, noise):
-        self.timestep, self.signal, self.noise = timestep, signal, noise
-        self.log_snr = (math.log(signal) if signal > 0 else -math.inf) - (math.log(noise) if noise > 0 else -math.inf)
-
-
-class Schedule:
-    """Rates over time, as `latentdiff.NoiseSchedule` has them."""
-
-    def __init__(self, num_train_timesteps, preserves_variance, signal_positions, noise_positions):
-        self.num_train_timesteps = num_train_timesteps
-        self.preserves_variance = preserves_variance
-        self.positions = (signal_positions, noise_positions)
-
-    def moment(self, timestep):
-        """The `Moment` at a timestep in [-1, num_train_timesteps - 1], whole or not."""
-        place = min(max(timestep + 1.0, 0.0), float(self.num_train_timesteps))
-        below = int(place)
-        above = min(below + 1, self.num_train_timesteps)
-        rates = [table[below] + (table[above] - table[below]) * (place - below) for table in self.positions]
-        return Moment(timestep, *(map(math.sin, rates) if self.preserves_variance else rates))
-
-    def split(self, prediction, latents, here, prediction_type):
-        """The clean latents and the noise that a prediction means."""
-        if prediction_type == "noise":
-            return (latents - here.noise * prediction) / here.signal, prediction
-        if prediction_type == "latents":
-            return prediction, (latents - here.signal * prediction) / here.noise
-        of_noise, of_latents = (here.signal, here.noise) if self.preserves_variance else (1.0, 1.0)
-        determinant = here.signal * of_noise + here.noise * of_latents
-        pred_latents = (of_noise * latents - here.noise * prediction) / determinant
-        return pred_latents, (of_latents * latents + here.signal * prediction) / determinant
-
-
-class Places:
-    """The way from noise to data: 0 is pure noise, `num_steps` the clean latents; `first` is where to begin."""
-
-    def __init__(self, spacing, num_steps, strength, schedule):
-        self.spacing, self.num_steps, self.schedule = spacing, num_steps, schedule
-        self.first = float(np.float32(num_steps * (1.0 - strength)))
-        self.count = num_steps - int(self.first)
-
-    def steps(self):
-        """The two `Moment`s of each step."""
-        for whole in range(int(self.first), self.num_steps):
-            yield self.moment(max(self.first, whole)), self.moment(whole + 1)
-
-    def moment(self, place):
-        """The `Moment` at a place, between whole places in between."""
-        below = int(place)
-        low, high = self._timestep(below), self._timestep(below + 1)
-        return self.schedule.moment(low + (high - low) * (place - below))
-
-    def _timestep(self, index):
-        if index >= self.num_steps:
-            return -1.0
-        total, remaining = self.schedule.num_train_timesteps, self.num_steps - index
-        if self.spacing == "trailing":
-            return math.floor(np.float32(remaining * total) / np.float32(self.num_steps) + np.float32(0.5)) - 1.0
-        if self.spacing == "leading":
-            return (remaining - 1.0) * math.floor(total / self.num_steps)
-        return math.floor((remaining - 1.0) / max(self.num_steps - 1.0, 1.0) * (total - 1.0) + 0.5)
-
-
-def ddim_step(pred_latents, pred_noise, history, here, there):
-    """Song et al., arXiv:2010.02502, equation 12."""
-    return there.signal * pred_latents + there.noise * pred_noise, None
-
-
-def dpmpp_2m_step(pred_latents, pred_noise, history, here, there):
-    """Lu et al., arXiv:2211.01095, algorithm 2. The history is the last step's clean latents and log_snr."""
-    ahead = pred_latents
-    if history is not None and math.isfinite(history[1]) and math.isfinite(there.log_snr):
-        ratio = (there.log_snr - here.log_snr) / (here.log_snr - history[1])
-        ahead = pred_latents + 0.5 * ratio * (pred_latents - history[0])
-    kept = here.signal * there.noise / (there.signal * here.noise)
-    moved = there.signal * (kept * pred_latents + (1.0 - kept) * ahead) + there.noise * pred_noise
-    return moved, (pred_latents, here.log_snr)
-
-
-# === Files and the command line ===
-
-
-def load_image(path, image_size):
-    """What `latentdiff.data.images.load_picture` makes of a picture file: a uint8 array of the size (height, width)."""
+def load_image(path, image_size, mask=False):
+    """What `load_picture`, or for a mask `load_mask`, of `latentdiff.data.images` makes of an image file."""
     height, width = image_size
-    image = ImageOps.exif_transpose(Image.open(path))
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file)
     if abs(image.width * height / image.height - width) >= 0.5:
         raise ValueError(f"{path} must have the proportions of {width} x {height} pixels: crop it first")
     if image.mode.startswith("I;16"):
@@ -347,52 +205,54 @@ def load_image(path, image_size):
         raise ValueError(f"{path} must have 8 or 16 bits a channel, but is of Pillow's mode {image.mode}")
     image = image.convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    if mask:
+        image = Image.fromarray((np.asarray(image).mean(axis=-1) >= 128).astype(np.float32))
+        return np.asarray(image.resize((width, height), Image.Resampling.BOX)) > 0.0
     return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
 
 
 def main(argv=None):
-    """Makes one picture, see --help; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Makes a picture from words.", allow_abbrev=False)
+    """Makes images, see --help; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Makes images from a prompt.", allow_abbrev=False, add_help=False)
     add = parser.add_argument
-    add("prompt", help="what the picture should show; quote it")
     add("--folder", type=Path, default=Path(__file__).parent, help="exported folder (default: that of this file)")
-    add("--output", type=Path, help="a .png file (default: named after prompt and seed)")
-    add("--negative-prompt", default="", help="what it should not show")
-    add("--seed", type=int, help="the same seed gives the same picture (default: random)")
-    add("--num-steps", type=int, help="sampling steps (default: the manifest's)")
-    add("--guidance-scale", type=float, help="how strictly to follow the prompt, at least 1 (default: the manifest's)")
-    add("--sampler", choices=SAMPLERS, help="default: the manifest's")
-    add("--image", type=Path, help="a picture to start from")
-    add("--strength", type=float, default=0.8, help="how much of --image is made anew, 0 to 1 (default: 0.8)")
     add("--num-threads", type=int, help="processor threads (default: one for each core at hand)")
-    args = vars(parser.parse_args(argv))
     try:
-        sys.stdout.write(f"{_generate(**args)}\n")
+        pipeline = EdgePipeline(**vars(parser.parse_known_args(argv)[0]))
+        add("-h", "--help", action="help", help="show this text")
+        add("prompts", metavar="prompt", help=pipeline.settings["prompts"]["help"])
+        for row in [row for name, row in pipeline.settings.items() if name != "prompts"]:
+            told = f"{row['help']} (default: {'random' if row['drawn'] else row['default']})".replace("%", "%%")
+            add(f"--{row['key'].replace('_', '-')}", dest=row["name"], help=told, **OPTIONS.get(row["kind"], {}))
+        add("--image", type=Path, help="an image file to start from")
+        add("--mask", type=Path, help="with --image: an image file, white where to paint")
+        add("--num-images", type=int, default=1, help="images per prompt, from successive seeds (default: 1)")
+        add("--output", type=Path, help="a .png file, for one image (default: named after prompt and seed)")
+        for path in _generate(pipeline, **vars(parser.parse_args(argv))):
+            sys.stdout.write(f"{path}\n")
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{parser.prog}: error: {error}\n")
         return 1
     return 0
 
 
-def _generate(folder, output, num_threads, image, seed, **settings):
-    seed = secrets.randbelow(1_000_000) if seed is None else seed
-    slug = re.sub(r"[^a-z0-9]+", "-", settings["prompt"].lower()).strip("-")[:50] or "picture"
-    output = Path(f"{slug}-seed-{seed}.png") if output is None else output
-    pipeline = EdgePipeline(folder, num_threads)
-    image = image and load_image(image, pipeline.manifest["image_size"])
-
-    def show(step, count, decode):
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\rstep {step} of {count}" + ("\n" if step == count else ""))
-
-    picture = pipeline.generate(**settings, seed=seed, image=image, callback=show)
-    text = PngImagePlugin.PngInfo()
-    for name, value in {**settings, "seed": seed}.items():
-        if value is not None:
-            text.add_itxt(name, str(value))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(output, "PNG", pnginfo=text)
-    return output
+def _generate(pipeline, folder, num_threads, output, image, mask, num_images, **settings):
+    """Makes the images one by one; yields their files."""
+    if output and (output.suffix.lower() != ".png" or num_images != 1):
+        raise ValueError(f"--output must be a .png file, for one image. Received: {output} for {num_images}")
+    arrays, size = {}, pipeline.manifest["image_size"]
+    arrays |= {"images": image and load_image(image, size), "masks": mask and load_image(mask, size, mask=True)}
+    arrays["callback"] = sys.stderr.isatty() and (lambda step, count, _: sys.stderr.write(f"\rstep {step} of {count} "))
+    seed = secrets.randbelow(DRAWN_SEEDS) if settings["seed"] is None else settings["seed"]
+    slug = re.sub(r"[^a-z0-9]+", "-", settings["prompts"].lower()).strip("-")[:50] or "image"
+    for settings["seed"] in range(seed, seed + num_images):
+        made, text = pipeline.generate(**settings, **arrays), PngImagePlugin.PngInfo()
+        for name in [name for name in settings if settings[name] is not None]:
+            text.add_itxt(pipeline.settings[name]["key"], str(settings[name]))
+        path = output or Path(f"{slug}-seed-{settings['seed']}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(made).save(path, "PNG", pnginfo=text)
+        yield path
 
 
 if __name__ == "__main__":

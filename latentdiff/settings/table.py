@@ -16,6 +16,7 @@ MAX_PROMPT_BYTES = 10_000  # no text encoder takes as much
 DRAWN_SEEDS = 1_000_000  # a drawn seed lies below: short enough to be typed again
 LARGEST = 1e30  # stands for infinity in JSON; no noise level is higher
 UNSET = -1  # on the wire: the value that the served model is set to
+EVERYWHERE = (0.0, math.inf)  # the guidance interval that leaves nothing out
 PRESET, DRAWN, REQUIRED = "preset", "drawn", "required"  # where a default comes from, if it is no constant
 
 # Those of diffusion.samplers.SAMPLERS, which needs Keras.
@@ -187,6 +188,7 @@ ROWS = (
     SAMPLER,
 )
 SETTINGS = {row.name: row for row in ROWS}
+GUIDANCE = (GUIDANCE_SCALE, GUIDANCE_RESCALE, GUIDANCE_INTERVAL)  # what a guided denoiser takes
 
 
 def describe(defaults, names=SETTINGS):

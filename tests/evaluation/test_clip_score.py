@@ -20,7 +20,7 @@ def test_cosine_of_picture_and_prompt():
 
 def test_errors():
     images = np.zeros((2, 4, 4, 3), "uint8")
-    with pytest.raises(ValueError, match="`prompts` must be one for each picture. Received: 1 for 2"):
+    with pytest.raises(ValueError, match="`prompts` must be one for each image. Received: 1 for 2"):
         clip_score(mean_colour, colour_name, images, ["red"])
     with pytest.raises(ValueError, match="same shape"):
         clip_score(mean_colour, lambda prompts: np.zeros((len(prompts), 4)), images, ["red", "red"])

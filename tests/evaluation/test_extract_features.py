@@ -35,7 +35,7 @@ def test_callable_sees_full_batches_only():
 def test_errors():
     with pytest.raises(ValueError, match="`images` must be uint8.*float64"):
         extract_features(np.mean, random_images() / 1.0)
-    with pytest.raises(ValueError, match="at least one picture"):
+    with pytest.raises(ValueError, match="at least one image"):
         extract_features(np.mean, random_images(0))
     with pytest.raises(ValueError, match="`model` must give features"):
         extract_features(lambda images: images, random_images())

@@ -86,7 +86,7 @@ def test_errors():
     kid = KID(subset_size=10)
     kid.update_real(features(0, 10))
     kid.update_generated(features(0, 9))
-    with pytest.raises(ValueError, match="`update_generated`.*10 pictures.*Received: 9"):
+    with pytest.raises(ValueError, match="`update_generated`.*10 images.*Received: 9"):
         kid.result()
     with pytest.raises(ValueError, match="`update_real`.*Received: 0"):
         KID().result()

@@ -26,5 +26,5 @@ def test_errors():
     for other in (a[:-1], a.astype("float32")):
         with pytest.raises(ValueError, match="`images_a` and `images_b` must be uint8 of one shape"):
             paired_distances(mean_difference, a, other)
-    with pytest.raises(ValueError, match="at least one picture"):
+    with pytest.raises(ValueError, match="at least one image"):
         paired_distances(mean_difference, a[:0], a[:0])

@@ -7,6 +7,7 @@ import pytest
 from harness import normal, tiny_text_to_image
 from keras import ops
 
+from latentdiff import TextToImage
 from latentdiff.diffusion.noise_schedule import KINDS, NoiseSchedule
 from latentdiff.explain import forward, guidance, reverse, steps, trajectory
 from latentdiff.explain.lesson import Lesson
@@ -53,11 +54,20 @@ def test_an_oracle_guesses_without_error_and_sees_more_noise_first(lesson):
 
 @pytest.mark.parametrize("prompt", ["a cat", "a (red:5) cat", "red:1 | a cat:2"])
 def test_the_trajectory_ends_at_the_picture_that_generate_makes(prompt, lesson):
-    states, guesses = trajectory.watch(lesson, prompt, 3)
+    states, guesses = trajectory.watch_loop(lesson, prompt, 3)
     assert len(states) == 4 and len(guesses) == 3
     expected = lesson.generate([prompt], [lesson.seed], num_steps=3)
     assert np.abs(lesson.decode(states[-1:]).astype(int) - expected).max() <= 2
     np.testing.assert_allclose(states[0], lesson.static(1)[0])
+
+
+def test_the_trajectory_begins_at_the_noise_that_is_used(lesson):
+    pipeline = TextToImage.from_pipeline(lesson.pipeline, sampler={"name": "ddim", "temperature": 0.5})
+    cold = Lesson(pipeline, lesson.output, prompts=lesson.prompts)
+    states, guesses = trajectory.watch_loop(cold, "a cat", 2)
+    np.testing.assert_allclose(states[0], 0.5 * cold.static(1)[0])
+    expected = cold.generate(["a cat"], [cold.seed], num_steps=2)
+    assert np.abs(cold.decode(states[-1:]).astype(int) - expected).max() <= 2
 
 
 def test_the_guess_follows_weights_and_mixtures(lesson):

@@ -84,5 +84,25 @@ def fill(model, name_of):
     names = []
     for variable in model.variables:
         names.append(name_of(variable.path))
-        variable.assign(from_torch(make(names[-1], to_torch_shape(tuple(variable.shape)))))
+        shape = tuple(variable.shape)
+        is_table = names[-1].endswith("table")  # these are no kernels, and lie alike in both
+        variable.assign(make(names[-1], shape) if is_table else from_torch(make(names[-1], to_torch_shape(shape))))
     return names
+
+
+DIT_PARTS = {
+    "time_embedding": "adaln_single.emb.timestep_embedder",
+    "modulation": "adaln_single.linear",
+    "patch_in": "pos_embed.proj",
+    "feed_in": "ff.net.0.proj",
+    "feed_out": "ff.net.2",
+}
+
+
+def dit_name(path):
+    block, *parts, leaf = path.split("/")
+    if block == "out":
+        return "scale_shift_table" if not parts else f"proj_out.{LEAVES[leaf]}"
+    block = re.sub(r"^block_", "transformer_blocks.", DIT_PARTS.get(block, block))
+    parts = [DIT_PARTS.get(part, PARTS.get(part, part)) for part in parts]
+    return ".".join([block, *parts, LEAVES.get(leaf, leaf)])

@@ -1,3 +1,4 @@
+import json
 import warnings
 
 import keras
@@ -155,6 +156,25 @@ def test_py_dataset(untouched):
     model = untouched
     data = forms_of_data(model)["latents, token_ids"]
     assert model.evaluate(Batches(data), verbose=0) == pytest.approx(model.evaluate(data, batch_size=2, verbose=0))
+
+
+@pytest.mark.parametrize("objective", ["edm", {"distribution": {"name": "logit_normal", "std": 0.5}}])
+def test_another_objective(objective, untouched):
+    """It trains, it is kept, and it draws and weighs otherwise than the default."""
+    model = compile_quietly(tiny_latent_diffusion(objective=objective), optimizer=sgd())
+    assert np.isfinite(model.fit({"latents": LATENTS, "captions": CAPTIONS}, verbose=0).history["loss"]).all()
+    copy = LatentDiffusion.from_config(json.loads(json.dumps(model.get_config())))
+    assert copy.objective.get_config() == model.objective.get_config()
+    timesteps = arrays(copy._noise(LATENTS, training=False)[0])
+    np.testing.assert_array_equal(timesteps, arrays(model._noise(LATENTS, training=False)[0]))
+    assert np.abs(timesteps - arrays(untouched._noise(LATENTS, training=False)[0])).max() > 10
+
+
+def test_configs_from_before_there_were_objectives(untouched):
+    config = untouched.get_config()
+    assert config.pop("objective") is None
+    copy = LatentDiffusion.from_config(config)
+    assert copy.objective.get_config() == untouched.objective.get_config()
 
 
 @needs_tensorflow

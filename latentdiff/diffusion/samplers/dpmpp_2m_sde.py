@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from latentdiff.diffusion.samplers.dpmpp_2m import DPMPP2M, change
+from latentdiff.diffusion.samplers.dpmpp_2m import DPMPP2M, change, history
 
 
 class DPMPP2MSDE(DPMPP2M):
@@ -22,4 +22,4 @@ class DPMPP2MSDE(DPMPP2M):
         share = ops.square(kept)  # exp(-2 h): what is left of the old noise's variance
         noise = kept * pred_noise + ops.sqrt(ops.maximum(1.0 - share, 0.0)) * draws()
         moved = there.signal_rates * (share * pred_latents + (1.0 - share) * ahead) + there.noise_rates * noise
-        return moved, (pred_latents, here.log_snr)
+        return moved, history(pred_latents, here)

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from latentdiff.diffusion.samplers.dpmpp_2m import change, no_history, step_ratio
+from latentdiff.diffusion.samplers.dpmpp_2m import change, history, no_history, step_ratio
 from latentdiff.diffusion.samplers.sampler import Sampler
 
 
@@ -18,20 +18,19 @@ class UniPC(Sampler):
     """
 
     def init_state(self, noisy_latents):
-        history = no_history(noisy_latents)
         # The correction of the point that was predicted: first + second * (predicted latents there).
-        return *history, ops.zeros_like(noisy_latents), ops.zeros_like(noisy_latents[:, :1, :1, :1])
+        return *no_history(noisy_latents), ops.zeros_like(noisy_latents), ops.zeros_like(noisy_latents[:, :1, :1, :1])
 
     def step(self, denoiser, noisy_latents, state, here, there, draws):
-        *history, first, second = state
+        *past, first, second = state
         pred_latents, _ = denoiser(noisy_latents, here.timesteps)
         noisy_latents = noisy_latents + first + second * pred_latents
-        onward = change(pred_latents, history, here, there)
+        onward = change(pred_latents, past, here, there)
         gain = there.signal_rates * (1.0 - here.noise_left(there))
         predicted = there.noise_rates / here.noise_rates * noisy_latents + gain * (pred_latents + 0.5 * onward)
-        of_onward, of_error = corrector_weights(history[1], here, there)
+        of_onward, of_error = corrector_weights(past[1], here, there)
         first = gain * ((of_onward - 0.5) * onward - of_error * pred_latents)
-        return predicted, (pred_latents, here.log_snr, first, gain * of_error)
+        return predicted, (*history(pred_latents, here), first, gain * of_error)
 
 
 def corrector_weights(last_log_snr, here, there):

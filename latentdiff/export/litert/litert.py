@@ -9,12 +9,14 @@ import numpy as np
 
 from latentdiff.diffusion import conditioning
 from latentdiff.export.litert import file as litert_file
-from latentdiff.export.litert.manifest import FORMAT, MANIFEST_FILE, manifest, sampler_record
+from latentdiff.export.litert.manifest import FORMAT, MANIFEST_FILE, manifest
 from latentdiff.export.litert.needs import check_needs
 from latentdiff.export.litert.parts import PARTS, parts
 from latentdiff.export.litert.quantization import LEVELS, TOLERANCES, check_quantization, quantize
+from latentdiff.export.litert.steps import PRESET, exported_samplers, step_parts
 from latentdiff.export.litert.tokenizer_json import tokenizer_json
 from latentdiff.export.web.page import PAGE_FILES, VENDORED, add_web_page
+from latentdiff.settings.table import SAMPLERS
 from latentdiff.whole_files import draft_of
 
 PACKAGE = Path(__file__).parents[2]
@@ -22,22 +24,31 @@ ROWS = 2  # guidance asks the denoiser for two predictions a step
 EXAMPLES = ("a red apple", "")  # what the files are tried with: prompts of different lengths
 OWN_FILES = {
     *(f"{part}.tflite" for part in PARTS),
+    *(f"{function}_{name}.tflite" for function in ("start", "advance") for name in (*SAMPLERS, PRESET)),
     *("tokenizer.json", MANIFEST_FILE, "generate.py", "README.md", *PAGE_FILES),
     *(f"vendor/{name}" for name in VENDORED.values()),
 }
 
 
 def export_litert(
-    text_to_image, folder, quantization="none", num_tokens=None, single_file=False, web=False, node_modules=None
+    text_to_image,
+    folder,
+    quantization="none",
+    num_tokens=None,
+    single_file=False,
+    web=False,
+    node_modules=None,
+    samplers=None,
 ):
     """Writes a folder of LiteRT files, whole or not at all, and checks them against Keras.
 
-    The files: text_encoder.tflite, denoiser.tflite, decoder.tflite, encoder.tflite (for image to image),
-    tokenizer.json, manifest.json, which has all that a program needs to make pictures with them, and generate.py, which
+    The files: text_encoder.tflite, denoiser.tflite, decoder.tflite, encoder.tflite (for image to image), for each
+    sampler a small start_NAME.tflite and advance_NAME.tflite with all that runs between two calls of the denoiser,
+    tokenizer.json, manifest.json, which has all that a program needs to make images with them, and generate.py, which
     is such a program and imports nothing of this package.
 
     Args:
-        text_to_image: the `TextToImage`. Its sampler must be "ddim" or "dpmpp_2m".
+        text_to_image: the `TextToImage`. Its sampler must ask the network once a step: Heun does not.
         folder: where to write. An earlier export in it is replaced, if nothing else is there.
         quantization: "none", "float16" or "dynamic_int8" for all files, or a dict of the names of parts
             ("text_encoder", "denoiser", "decoder", "encoder", "pipeline") to these. See `litert_quantization`.
@@ -45,6 +56,7 @@ def export_litert(
         single_file: also write pipeline.tflite: token ids and settings in, picture out.
         web: also write a page for the browser, see `web_page.add_web_page`.
         node_modules: folder of its libraries; default: npm fetches them.
+        samplers: names of the samplers beside that of `text_to_image`; default: all that ask once a step.
 
     Returns:
         The folder, a Path.
@@ -57,17 +69,20 @@ def export_litert(
     folder = _checked_folder(folder)
     check_needs(_is_quantized(quantization), web, node_modules)
     num_tokens = _checked_tokens(text_to_image.model.text_encoder, num_tokens)
-    sampler_record(text_to_image.sampler)
+    exported = exported_samplers(text_to_image.sampler, samplers)
     tokens = tokenizer_json(text_to_image.model.text_encoder.tokenizer)
     made = parts(text_to_image, num_tokens, ROWS, single_file)
     quantization = check_quantization(quantization, made)
+    steps = step_parts(text_to_image, exported)
+    quantization |= dict.fromkeys(steps, "none")  # they are small, and exact
+    made |= steps
     example = _example_texts(text_to_image, num_tokens)
     with draft_of(folder, replace=True) as draft:
         if web:  # first, since it needs the network
             add_web_page(draft, node_modules)
         files = {f"{name}.tflite": _file(name, part, quantization[name], example) for name, part in made.items()}
         files["tokenizer.json"] = _json(tokens, indent=None)
-        files[MANIFEST_FILE] = _json(manifest(text_to_image, made, files, quantization))
+        files[MANIFEST_FILE] = _json(manifest(text_to_image, made, files, quantization, exported))
         for name, content in files.items():
             (draft / name).write_bytes(content)
         shutil.copyfile(PACKAGE / "runtimes" / "edge.py", draft / "generate.py")
@@ -152,6 +167,7 @@ def _example(inputs, texts):
     """Plausible values for the inputs of a part: real prompts with their padding, the middle of time."""
     rng = np.random.default_rng(0)
     fixed = {"timesteps": 500.0, "guidance_scale": 2.0, "num_steps": 2, "seed": 7, **texts}
+    fixed |= {"first_step": 0.5, "step": 0, "guidance_rescale": 0.7, "guidance_interval": [0.1, 1e30]}
     return {
         name: np.broadcast_to(fixed[name] if name in fixed else rng.standard_normal(spec.shape), spec.shape).astype(
             spec.dtype
@@ -172,6 +188,12 @@ def _difference(received, expected, quantization):
 def relative_error(received, expected):
     """Root mean square of the difference, by that of what is expected."""
     received, expected = np.asarray(received, "float64"), np.asarray(expected, "float64")
+    finite = np.isfinite(expected)
+    if (received[~finite] != expected[~finite]).any():
+        return np.inf
+    received, expected = received[finite], expected[finite]
+    if not expected.size:
+        return 0.0
     return np.sqrt(np.mean((received - expected) ** 2) / max(np.mean(expected**2), 1e-12))
 
 

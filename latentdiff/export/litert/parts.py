@@ -64,7 +64,9 @@ def _text_encoder(text_to_image, num_tokens):
     def encode_text(token_ids):
         return trees.as_floats(text_to_image.encode_text(token_ids))
 
-    return Part(encode_text, [text_to_image.model.text_encoder], {"token_ids": _spec(1, num_tokens, dtype="int32")})
+    # Not the whole text encoder: the tables of some tokenizers would come along, which LiteRT does not have.
+    models = [text_to_image.model.text_encoder.sequence_model]
+    return Part(encode_text, models, {"token_ids": _spec(1, num_tokens, dtype="int32")})
 
 
 def _denoiser(text_to_image, unet, num_tokens, rows):
@@ -119,4 +121,4 @@ def _pipeline(text_to_image, unet, num_tokens):
         "num_steps": _spec(1, dtype="int32"),
         "guidance_scale": _spec(1),
     }
-    return Part(make_picture, [model.text_encoder, unet, model.autoencoder], inputs)
+    return Part(make_picture, [model.text_encoder.sequence_model, unet, model.autoencoder], inputs)

@@ -4,6 +4,8 @@ A server makes one batch of the requests of several people, and an error would f
 no error here: the row gets the nearest picture that can be made, and a warning that says so; the others get theirs.
 """
 
+import dataclasses
+
 from latentdiff.settings.table import DRAWN, DRAWN_SEEDS, MAX_PROMPT_BYTES, UNSET
 from latentdiff.settings.wire import SERVED
 
@@ -73,15 +75,45 @@ def bound_settings(values, defaults, most, warnings):
 
     used = {}
     for row in NUMBERS:
-        value, high = values[row.wire], most.get(row.name, row.high)
+        row = dataclasses.replace(row, high=most.get(row.name, row.high))
+        value = values[row.wire]
         default = _drawn(value) if row.default == DRAWN else tf.constant(defaults[row.name], row.dtype)
-        asked = tf.where(tf.equal(value, UNSET), default, value)
-        number = tf.where(tf.math.is_nan(asked), default, asked) if row.dtype == "float32" else asked
-        made = used[row.wire] = tf.clip_by_value(number, tf.cast(row.low, row.dtype), tf.cast(high, row.dtype))
-        numbers = [tf.strings.as_string(one, shortest=row.dtype == "float32") for one in (made, asked)]
-        text = [f"`{row.wire}` must lie in [{row.low}, {high}]; used ", numbers[0], ". Received: ", numbers[1], "."]
-        warnings.add(asked != made, tf.strings.join(text))
+        asked = tf.where(_all(tf.equal(value, UNSET), row), default, value)
+        made = used[row.wire] = _within(row, asked, default)
+        numbers = [_as_text(row, one) for one in (made, asked)]
+        text = [f"`{row.wire}` must be {row.expected}; used ", numbers[0], ". Received: ", numbers[1], "."]
+        kept = tf.reshape(_all(tf.equal(asked, made), row), [-1])  # NaN is not kept
+        warnings.add(tf.logical_not(kept), tf.strings.join(text))
     return used
+
+
+def _within(row, asked, default):
+    """Values within the bounds of a row of the table; the default where there is no nearest one."""
+    import tensorflow as tf
+
+    number = asked
+    if row.dtype == "float32":
+        number = tf.where(tf.math.is_nan(asked), default, asked)
+    if row.kind is tuple:
+        number = tf.where(number[:, :1] < number[:, 1:], number, default)
+    high = number.dtype.max if row.high is None else row.high
+    if row.dtype == "float32" and row.high is None:
+        high = float("inf")
+    return tf.clip_by_value(number, tf.cast(row.low, row.dtype), tf.cast(high, row.dtype))
+
+
+def _all(flags, row):
+    """Whether a flag holds for a whole value: bool (batch,), or (batch, 1) where values have an axis of their own."""
+    import tensorflow as tf
+
+    return tf.reduce_all(flags, axis=-1, keepdims=True) if row.shape else flags
+
+
+def _as_text(row, values):
+    import tensorflow as tf
+
+    texts = tf.strings.as_string(values, shortest=row.dtype == "float32")
+    return tf.strings.reduce_join(texts, axis=-1, separator=" ") if row.shape else texts
 
 
 def _drawn(seeds):

@@ -7,9 +7,10 @@ import numpy as np
 from latentdiff.diffusion import conditioning as trees
 from latentdiff.diffusion import noise
 from latentdiff.export.saved_model import request_bounds as bounds
+from latentdiff.export.saved_model.step_signatures import step_signatures
 from latentdiff.export.saved_model.text_inputs import Prompts, TokenIds
 from latentdiff.models import pixels
-from latentdiff.settings.table import UNSET
+from latentdiff.settings.table import GUIDANCE, UNSET
 
 SIGNATURES = ("serving_default", "png", "encode_text", "denoise", "encode_image", "decode")
 
@@ -40,6 +41,7 @@ class Signatures:
         size, latent_shape = (*self.text_to_image.image_size, 3), self.text_to_image.latent_shape
         specs, defaults = self._picture_inputs()
         pictures = _graph(self._with_weights(self._pictures), specs, defaults)  # one graph, called by two signatures
+        steps = step_signatures(self.text_to_image, self.sampler, self.max_steps)
 
         def png(*inputs):
             outputs = pictures(*inputs)
@@ -52,6 +54,7 @@ class Signatures:
             "denoise": _graph(self._with_weights(self._denoise), self._denoiser_inputs()),
             "encode_image": _graph(self._with_weights(self._encode_image), [_spec("images", "uint8", size)]),
             "decode": _graph(self._with_weights(self._decode), [_spec("latents", "float32", latent_shape)]),
+            **{name: _graph(*parts) for name, parts in steps.items()},
         }
 
     def example(self, count, num_steps):
@@ -74,20 +77,20 @@ class Signatures:
             for row, values in zip(bounds.NUMBERS, numbers, strict=True)
         }
         most = {"num_steps": self.max_steps}
-        settings = bounds.bound_settings(numbers, self.text_to_image.defaults, most, warnings)
-        seeds, guidance_scale = settings["seeds"], settings["guidance_scale"]
+        settings = bounds.bound_settings(numbers, self.text_to_image.request_defaults, most, warnings)
+        seeds, guidance = settings["seeds"], {row.name: settings.get(row.wire) for row in GUIDANCE}
         token_ids = self.texts.token_ids(texts, name, warnings)
         negative_ids = self.texts.token_ids(negative_texts, negative_name, warnings)
         conditioning = self.text_to_image.encode_text(tf.concat([token_ids, negative_ids], axis=0))
         noisy_latents = noise.normal(seeds, self.text_to_image.latent_shape)
 
-        def sample(*denoiser_inputs):
-            denoiser = self.text_to_image.denoiser(*denoiser_inputs)
+        def sample(conditioning, **guidance):
+            denoiser = self.text_to_image.denoiser(conditioning, **guidance)
             return self.sampler.sample(denoiser, self.model.noise_schedule, noisy_latents, settings["num_steps"], seeds)
 
         latents = tf.cond(
-            tf.reduce_any(guidance_scale != 1.0),
-            lambda: sample(conditioning, guidance_scale),
+            tf.reduce_any(guidance["guidance_scale"] != 1.0),
+            lambda: sample(conditioning, **guidance),
             lambda: sample(trees.rows(conditioning, None, batch)),  # half the work, where nobody wants guidance
         )
         return {**self._decoded(latents), "seeds": seeds, "warnings": warnings.texts}
@@ -103,8 +106,9 @@ class Signatures:
         noisy_latents, timesteps, *members = bounds.counted(*inputs)
         conditioning = dict(zip(self.model.conditioning_spec(), members, strict=True))
         timesteps = bounds.bound_timesteps(timesteps, self.model.noise_schedule)
-        pred_latents, pred_noise = self.text_to_image.denoiser(conditioning)(noisy_latents, timesteps)
-        return {"pred_latents": pred_latents, "pred_noise": pred_noise}
+        prediction = self.model.network({"noisy_latents": noisy_latents, "timesteps": timesteps, **conditioning})
+        split = self.model.noise_schedule.split(prediction, noisy_latents, timesteps, self.model.prediction_type)
+        return {"prediction": prediction, **dict(zip(("pred_latents", "pred_noise"), split, strict=True))}
 
     def _encode_image(self, images):
         (images,) = bounds.counted(images)

@@ -1,70 +1,88 @@
-// Makes pictures from words in the browser, with a folder of LiteRT files as `latentdiff export litert` writes it.
-// The arithmetic is that of generate.py, which lies beside it: the same seed gives the same picture.
+// Makes images from prompts in the browser, with a folder of LiteRT files as `latentdiff export litert` writes it. The
+// files hold the arithmetic: the same seed gives the same image as generate.py, which lies beside it.
 
 import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
 import { Tokenizer } from "@huggingface/tokenizers";
 
 const FORMAT = "latentdiff-litert";
-const FORMAT_VERSION = 1;
-export const MAX_SEED = 2 ** 31 - 1;
+const FORMAT_VERSION = 2;
+const DRAWN_SEEDS = 1_000_000;
 const NEEDED = [
-  ...["image_size", "latent_shape", "prediction_type", "num_steps", "guidance_scale", "guidance_rescale"],
-  ...["guidance_interval", "files", "sampler/name", "sampler/spacing", "tokenizer/file", "tokenizer/num_tokens"],
-  ...["tokenizer/start_id", "tokenizer/end_id", "tokenizer/pad_id", "noise_schedule/num_train_timesteps"],
-  ...["noise_schedule/preserves_variance", "noise_schedule/signal_positions", "noise_schedule/noise_positions"],
-  ...["parts/text_encoder/file", "parts/denoiser/file", "parts/denoiser/inputs/timesteps/shape", "parts/decoder/file"],
+  ...["image_size", "latent_shape", "settings", "samplers", "files", "tokenizer/file", "tokenizer/num_tokens"],
+  ...["tokenizer/start_id", "tokenizer/end_id", "tokenizer/pad_id", "parts/text_encoder/file", "parts/denoiser/file"],
+  ...["parts/decoder/file", "parts/encoder/file"],
 ];
 const NUMBER = String.raw`:\s*-?[\d.]+(?:e[+-]?\d+)?\s*`;
-const WEIGHTED = new RegExp(String.raw`(?<!\\)\(.*${NUMBER}\)|${NUMBER}(?<!\\)\|`, "is"); // (red:1.3), cat:0.5 | dog:0.5
+const WEIGHTED = new RegExp(String.raw`(?<!\\)\(.*${NUMBER}\)|${NUMBER}(?<!\\)\|`, "is"); // (red:1.3), a:1 | b:2
 
 export class TextToImage {
   /** Loads the folder at `base`, a URL that ends in a slash; `progress(text)` hears what is going on. */
   static async load(base, progress = () => {}) {
     const made = new TextToImage();
-    made.manifest = await readManifest(base);
-    const { files, parts } = made.manifest;
+    Object.assign(made, { base, parts: {}, manifest: await readManifest(base) });
+    made.settings = Object.fromEntries(made.manifest.settings.map((row) => [row.name, row]));
     progress("starting LiteRT");
     await loadLiteRt(new URL("vendor/litert/", base).href, { threads: globalThis.crossOriginIsolated });
-    made.parts = {};
     for (const name of ["text_encoder", "denoiser", "decoder"]) {
       progress(`loading ${name.replace("_", " ")}`);
-      const content = await checkedFile(base, parts[name].file, files);
-      made.parts[name] = await loadAndCompile(content, { accelerator: "wasm" });
+      await made.part(name);
     }
-    const tokens = await checkedFile(base, made.manifest.tokenizer.file, files);
+    const tokens = await checkedFile(base, made.manifest.tokenizer.file, made.manifest.files);
     made.tokenizer = new Tokenizer(JSON.parse(new TextDecoder().decode(tokens)), {});
-    made.schedule = new Schedule(made.manifest.noise_schedule);
     return made;
   }
 
-  /** RGBA pixels of a picture; `onStep(step, count, pixels)` sees each step. What is missing is the manifest's. */
-  async generate({ prompt, negativePrompt = "", numSteps, guidanceScale, seed, onStep }) {
-    const { manifest, schedule } = this;
-    numSteps ??= manifest.num_steps;
-    guidanceScale ??= manifest.guidance_scale;
-    seed ??= Math.floor(Math.random() * MAX_SEED);
-    checkRange("steps", numSteps, 1, schedule.total, true);
-    checkRange("guidance", guidanceScale, 1, 1000, false);
-    checkRange("seed", seed, 0, MAX_SEED, true);
-    const texts = guidanceScale === 1 ? [prompt] : [prompt, negativePrompt];
-    const contexts = [];
-    for (const text of texts) contexts.push(await this.run("text_encoder", { token_ids: this.tokenize(text) }));
-    const sampler = SAMPLERS[manifest.sampler.name];
-    const temperature = manifest.sampler.temperature ?? 1;
-    let latents = normal(seed, product(manifest.latent_shape)).map((value) => temperature * value);
-    let history = null;
-    let pixels;
-    for (let step = 0; step < numSteps; step++) {
-      const [here, there] = [step, step + 1].map((index) =>
-        schedule.moment(timestep(manifest.sampler.spacing, index, numSteps, schedule.total)),
-      );
-      const predicted = await this.denoise(latents, here, contexts, guidanceScale);
-      [latents, history] = sampler(predicted, history, here, there);
-      if (onStep || step + 1 === numSteps) pixels = await this.decode(latents);
-      onStep?.(step + 1, numSteps, pixels);
+  /** RGBA pixels of an image. `settings` are those of the manifest by name, prompts among them; what is missing or null
+   * is the default. `image`: ImageData of the right size to start from. `onStep(step, count, pixels)` sees each step.
+   */
+  async generate(settings, { image = null, onStep } = {}) {
+    const row = this.checked(settings, image);
+    const values = { ...row, latents: 0, first_step: 0, repaint: 1, ...(await this.condition(row)) };
+    if (image) {
+      const levels = image.data.filter((_, index) => index % 4 < 3);
+      Object.assign(values, await this.run("encoder", { images: Float32Array.from(levels, (x) => x / 127.5 - 1) }));
+      values.first_step = row.num_steps * (1 - row.strength);
+    }
+    const { start, advance } = this.manifest.samplers[row.sampler];
+    Object.assign(values, await this.run(start, values));
+    const first = values.step[0];
+    for (let step = first; step < row.num_steps; step++) {
+      Object.assign(values, await this.run("denoiser", values));
+      Object.assign(values, await this.run(advance, values));
+      if (onStep) onStep(step + 1 - first, row.num_steps - first, await this.decode(values.noisy_latents));
       await new Promise((resume) => setTimeout(resume)); // the page may draw now
     }
-    return pixels;
+    return this.decode(values.noisy_latents);
+  }
+
+  /** All settings of an image, with defaults; throws if one is unknown or out of bounds. */
+  checked(given, image) {
+    const unknown = Object.keys(given).find((name) => !this.settings[name]);
+    if (unknown) throw new Error(`${unknown} is no setting; known are ${Object.keys(this.settings).join(", ")}`);
+    const row = {};
+    for (const { name, kind, low, high, choices, expected, needs, ...told } of this.manifest.settings) {
+      const value = given[name] ?? (told.drawn ? Math.floor(Math.random() * DRAWN_SEEDS) : told.default);
+      const numbers = kind === "interval" ? value : [value];
+      const text = kind === "str" || kind === "bool";
+      const right =
+        (text || numbers.every((x) => typeof x === "number" && (low ?? -Infinity) <= x && x <= (high ?? Infinity))) &&
+        (kind !== "int" || Number.isInteger(value)) &&
+        (kind !== "interval" || (value.length === 2 && value[0] < value[1])) &&
+        (choices.length === 0 || choices.includes(value));
+      if (!right) throw new Error(`${name} must be ${expected}`);
+      if (given[name] != null && needs && !(needs === "images" && image)) throw new Error(`${name} needs ${needs}`);
+      row[name] = value;
+    }
+    return row;
+  }
+
+  /** What the text encoder answers to the prompt and the negative prompt, one behind the other. */
+  async condition({ prompts, negative_prompts }) {
+    const rows = [];
+    for (const text of [prompts, negative_prompts]) {
+      rows.push(await this.run("text_encoder", { token_ids: this.tokenize(text) }));
+    }
+    return Object.fromEntries(Object.keys(rows[0]).map((name) => [name, [...rows[0][name], ...rows[1][name]]]));
   }
 
   /** Token ids of a text, padded. */
@@ -82,44 +100,6 @@ export class TextToImage {
     return Int32Array.from({ length: num_tokens }, (_, place) => ids[place] ?? pad_id);
   }
 
-  /** The clean latents and the noise that the denoiser sees, guided. */
-  async denoise(latents, here, contexts, guidanceScale) {
-    const { guidance_rescale: rescale, guidance_interval: interval, prediction_type: type } = this.manifest;
-    const pairs = (await this.predict(latents, here, contexts)).map((one) =>
-      this.schedule.split(one, latents, here, type),
-    );
-    const [low, high] = interval ?? [-1, Infinity];
-    const sigma = here.noise / Math.max(here.signal, 1e-12);
-    if (pairs.length === 1 || !(low < sigma && sigma <= high)) return pairs[0];
-    const extra = guidanceScale - 1;
-    const [guided, guidedNoise] = [0, 1].map((which) =>
-      map(([plain, without]) => plain + extra * (plain - without), pairs[0][which], pairs[1][which]),
-    );
-    if (!rescale) return [guided, guidedNoise];
-    const factor = 1 + rescale * (deviation(pairs[0][0]) / Math.max(deviation(guided), 1e-6) - 1);
-    const moved = (here.signal * (1 - factor)) / Math.max(here.noise, 1e-6);
-    return [map(([x]) => factor * x, guided), map(([x, noise]) => noise + moved * x, guided, guidedNoise)];
-  }
-
-  /** The denoiser's answer for each context, asked for as many at a time as its file takes. */
-  async predict(latents, here, contexts) {
-    const rows = this.manifest.parts.denoiser.inputs.timesteps.shape[0];
-    const answers = [];
-    for (let start = 0; start < contexts.length; start += rows) {
-      const places = Array.from({ length: rows }, (_, row) => Math.min(start + row, contexts.length - 1));
-      const { prediction } = await this.run("denoiser", {
-        noisy_latents: concatenate(places.map(() => latents)),
-        timesteps: new Float32Array(rows).fill(Math.max(here.timestep, 0)),
-        context: concatenate(places.map((place) => contexts[place].context)),
-        context_mask: concatenate(places.map((place) => contexts[place].context_mask)),
-      });
-      for (let row = 0; start + row < contexts.length && row < rows; row++) {
-        answers.push(prediction.slice(row * latents.length, (row + 1) * latents.length));
-      }
-    }
-    return answers;
-  }
-
   /** RGBA pixels of latents. */
   async decode(latents) {
     const { images } = await this.run("decoder", { latents });
@@ -131,23 +111,37 @@ export class TextToImage {
     return pixels;
   }
 
-  /** What the file of a part answers: typed arrays by name in, typed arrays by name out. */
-  async run(part, inputs) {
-    const shapes = this.manifest.parts[part].inputs;
+  /** What the file of a part answers to those of the values that it takes: by name in, by name out. */
+  async run(part, values) {
     const tensors = {};
-    for (const [name, data] of Object.entries(inputs)) tensors[name] = new Tensor(data, shapes[name].shape);
-    const results = await this.parts[part].run(tensors);
-    const answers = {};
-    for (const [name, tensor] of Object.entries(results)) {
-      answers[name] = (await tensor.data()).slice();
-      tensor.delete();
+    const model = await this.part(part);
+    for (const [name, { shape, dtype }] of Object.entries(this.manifest.parts[part].inputs)) {
+      tensors[name] = new Tensor(spread(values[name], shape, dtype), shape);
     }
-    for (const tensor of Object.values(tensors)) tensor.delete();
+    const results = await model.run(tensors);
+    const answers = {};
+    for (const [name, tensor] of Object.entries(results)) answers[name] = (await tensor.data()).slice();
+    for (const tensor of [...Object.values(tensors), ...Object.values(results)]) tensor.delete();
     return answers;
+  }
+
+  /** The compiled file of a part, loaded when first needed. */
+  async part(name) {
+    if (!this.parts[name]) {
+      const content = await checkedFile(this.base, this.manifest.parts[name].file, this.manifest.files);
+      this.parts[name] = await loadAndCompile(content, { accelerator: "wasm" });
+    }
+    return this.parts[name];
   }
 }
 
-// === Files ===
+/** A number or numbers, repeated until the shape is full: one row for all rows. */
+function spread(values, shape, dtype) {
+  const given = typeof values === "number" ? [values] : values;
+  const array = new { int32: Int32Array, float32: Float32Array }[dtype](shape.reduce((a, b) => a * b, 1));
+  for (let place = 0; place < array.length; place += given.length) array.set(given, place);
+  return array;
+}
 
 async function fetchBytes(url) {
   const response = await fetch(url);
@@ -156,13 +150,10 @@ async function fetchBytes(url) {
 }
 
 async function readManifest(base) {
-  const text = new TextDecoder().decode(await fetchBytes(new URL("manifest.json", base)));
-  let manifest;
-  try {
-    manifest = JSON.parse(text);
-  } catch (error) {
+  const content = new Response(await fetchBytes(new URL("manifest.json", base)));
+  const manifest = await content.json().catch((error) => {
     throw new Error(`manifest.json is damaged: ${error.message}`);
-  }
+  });
   const { format, version } = manifest ?? {};
   if (format !== FORMAT || version !== FORMAT_VERSION) {
     throw new Error(`manifest.json is not ${FORMAT} version ${FORMAT_VERSION}, but ${format} version ${version}`);
@@ -184,107 +175,4 @@ async function checkedFile(base, name, files) {
     if (hex !== files[name].sha256) throw new Error(`${name} is damaged or swapped`);
   }
   return content;
-}
-
-// === Noise, time and samplers ===
-
-const shuffle = (bits) => {
-  bits = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b);
-  bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
-  return bits ^ (bits >>> 16);
-};
-const uniform = (bits) => ((bits >>> 9) + 0.5) * 2 ** -23;
-
-/** Gaussian noise of a seed, by an integer hash and the Box-Muller transform. */
-export function normal(seed, size) {
-  const key = shuffle((seed + shuffle(1)) | 0);
-  return Float32Array.from({ length: size }, (_, index) => {
-    const first = shuffle((shuffle((key + Math.imul(index, 0x61c88647)) | 0) + key) | 0);
-    const second = shuffle((first + 0x6a09e667) | 0);
-    return Math.sqrt(-2 * Math.log(uniform(first))) * Math.cos(2 * Math.PI * uniform(second));
-  });
-}
-
-/** Signal and noise rates over time. */
-class Schedule {
-  constructor({ num_train_timesteps, preserves_variance, signal_positions, noise_positions }) {
-    Object.assign(this, { total: num_train_timesteps, preservesVariance: preserves_variance });
-    this.positions = [signal_positions, noise_positions];
-  }
-
-  /** A timestep with its rates and the log of their ratio. */
-  moment(timestep) {
-    const place = Math.min(Math.max(timestep + 1, 0), this.total);
-    const below = Math.floor(place);
-    const above = Math.min(below + 1, this.total);
-    const [signal, noise] = this.positions.map((table) => {
-      const position = table[below] + (table[above] - table[below]) * (place - below);
-      return this.preservesVariance ? Math.sin(position) : position;
-    });
-    return { timestep, signal, noise, logSnr: Math.log(signal) - Math.log(noise) };
-  }
-
-  /** The clean latents and the noise that a prediction means. */
-  split(prediction, latents, here, type) {
-    const { signal, noise } = here;
-    if (type === "noise") return [map(([p, x]) => (x - noise * p) / signal, prediction, latents), prediction];
-    if (type === "latents") return [prediction, map(([p, x]) => (x - signal * p) / noise, prediction, latents)];
-    const [ofNoise, ofLatents] = this.preservesVariance ? [signal, noise] : [1, 1];
-    const determinant = signal * ofNoise + noise * ofLatents;
-    return [
-      map(([p, x]) => (ofNoise * x - noise * p) / determinant, prediction, latents),
-      map(([p, x]) => (ofLatents * x + signal * p) / determinant, prediction, latents),
-    ];
-  }
-}
-
-/** The timestep at the beginning of a step; -1, the clean picture, behind the last. */
-function timestep(spacing, index, numSteps, total) {
-  if (index >= numSteps) return -1;
-  const remaining = numSteps - index;
-  if (spacing === "trailing") return Math.floor(Math.fround(Math.fround(remaining * total) / numSteps) + 0.5) - 1;
-  if (spacing === "leading") return (remaining - 1) * Math.floor(total / numSteps);
-  return Math.floor(((remaining - 1) / Math.max(numSteps - 1, 1)) * (total - 1) + 0.5);
-}
-
-const SAMPLERS = {
-  ddim: ([latents, noise], history, here, there) => [
-    map(([x, n]) => there.signal * x + there.noise * n, latents, noise),
-    null,
-  ],
-  dpmpp_2m: ([latents, noise], history, here, there) => {
-    const known = history && Number.isFinite(history.logSnr) && Number.isFinite(there.logSnr);
-    const ratio = known ? (there.logSnr - here.logSnr) / (here.logSnr - history.logSnr) : 0;
-    const last = known ? history.latents : latents;
-    const kept = (here.signal * there.noise) / (there.signal * here.noise);
-    const moved = map(
-      ([x, n, l]) => there.signal * (x + (1 - kept) * 0.5 * ratio * (x - l)) + there.noise * n,
-      latents,
-      noise,
-      last,
-    );
-    return [moved, { latents, logSnr: here.logSnr }];
-  },
-};
-
-// === Arrays ===
-
-const map = (f, ...arrays) => Float32Array.from(arrays[0], (_, index) => f(arrays.map((array) => array[index])));
-const product = (sides) => sides.reduce((a, b) => a * b, 1);
-
-function concatenate(arrays) {
-  const whole = new Float32Array(arrays.length * arrays[0].length);
-  arrays.forEach((array, row) => whole.set(array, row * array.length));
-  return whole;
-}
-
-function deviation(array) {
-  const mean = array.reduce((a, b) => a + b, 0) / array.length;
-  return Math.sqrt(array.reduce((sum, x) => sum + (x - mean) ** 2, 0) / array.length);
-}
-
-function checkRange(name, value, low, high, whole) {
-  if (!(low <= value && value <= high) || (whole && !Number.isInteger(value))) {
-    throw new Error(`${name} must be a ${whole ? "whole " : ""}number from ${low} to ${high}`);
-  }
 }

@@ -14,8 +14,8 @@ class Attention(keras.layers.Layer):
 
     Call arguments:
         inputs: float (batch, queries, width).
-        context: optional float (batch, keys, dim): what to attend to; default: the inputs themselves.
-        key_mask: optional bool (batch, keys): False hides a key, exactly.
+        context: optional float (batch, keys, dim): the sequence to attend to; default: the inputs.
+        key_mask: optional bool (batch, keys): False excludes a key exactly.
 
     Returns:
         float (batch, queries, width).

@@ -1,4 +1,4 @@
-"""Self attention over the places of a feature map."""
+"""Self attention over the positions of a feature map."""
 
 import keras
 from keras import ops
@@ -9,7 +9,7 @@ from latentdiff.models.layers.group_norm import GroupNorm
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class AttentionBlock(keras.layers.Layer):
-    """Residual self attention between all places of a feature map, as in the middle of the autoencoder.
+    """Residual self attention between all positions of a feature map, as in the middle of the autoencoder.
 
     Args:
         num_heads: number of heads.

@@ -1,4 +1,4 @@
-"""Trading height and width for channels, and back."""
+"""Space to depth and back, with tensors of rank four or less."""
 
 import keras
 from keras import ops

@@ -7,7 +7,7 @@ from latentdiff.models.layers.group_norm import GroupNorm
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class ResnetBlock(keras.layers.Layer):
-    """Two 3 x 3 convolutions, each after normalization and SiLU, beside a shortcut.
+    """Two 3 x 3 convolutions, each after normalization and SiLU, plus a shortcut.
 
     Args:
         width: channels of the result.
@@ -35,7 +35,7 @@ class ResnetBlock(keras.layers.Layer):
         self.conv1 = keras.layers.Conv2D(width, 3, padding="same", dtype=policy, name="conv1")
         self.norm2 = GroupNorm(groups, epsilon, dtype=policy, name="norm2")
         self.drop = keras.layers.Dropout(dropout, dtype=policy, name="drop")
-        # Zeros make a fresh block the identity, so that a deep stack starts out tame.
+        # Zeros make a new block the identity, so that training of a deep stack starts stable.
         self.conv2 = keras.layers.Conv2D(
             width, 3, padding="same", kernel_initializer="zeros", dtype=policy, name="conv2"
         )

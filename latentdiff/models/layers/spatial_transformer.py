@@ -9,7 +9,7 @@ from latentdiff.models.layers.transformer_block import TransformerBlock
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class SpatialTransformer(keras.layers.Layer):
-    """Residual stack of transformer blocks over the places of a feature map, steered by the text.
+    """Residual stack of transformer blocks over the positions of a feature map, conditioned on the text.
 
     Args:
         num_heads: number of heads.

@@ -20,12 +20,12 @@ class TransformerBlock(keras.layers.Layer):
         expansion: inner width of the feed-forward layer over the outer.
 
     Call arguments:
-        inputs: float (batch, places, width).
+        inputs: float (batch, positions, width).
         context: float (batch, tokens, dim).
         key_mask: optional bool (batch, tokens): False hides a token of the context.
 
     Returns:
-        float (batch, places, width).
+        float (batch, positions, width).
 
     Reference: Rombach et al., 2022, arXiv:2112.10752; Shazeer, GLU Variants Improve Transformer, 2020,
     arXiv:2002.05202.

@@ -1,4 +1,4 @@
-"""Losses beyond the pixel."""
+"""Perceptual and adversarial losses."""
 
 from latentdiff.models.losses.adversarial import Adversary, PatchDiscriminator, adversarial_losses, balance_gradients
 from latentdiff.models.losses.perceptual import LPIPS, PerceptualLoss, alexnet_features

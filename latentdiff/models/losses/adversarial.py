@@ -1,4 +1,4 @@
-"""A discriminator of patches and its game with a decoder."""
+"""A discriminator of patches, and the adversarial losses."""
 
 import keras
 from keras import ops
@@ -6,7 +6,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class PatchDiscriminator(keras.Model):
-    """Judges every patch of a picture: high where it looks real, low where it looks made.
+    """Classifies every patch of an image: high logits for real, low ones for generated patches.
 
     Args:
         widths: channels of the strided convolutions; each halves the sides.
@@ -42,10 +42,10 @@ class PatchDiscriminator(keras.Model):
 
 
 def adversarial_losses(discriminator, images, made):
-    """Both sides of the game in one pass, so that one optimizer can train both players.
+    """The losses of generator and discriminator in one pass, so that one optimizer can train both.
 
-    The loss of the discriminator sees the made images behind a stop of the gradient; that of the generator sees the
-    discriminator through frozen copies of its weights. Their sum therefore moves each player by its own loss alone.
+    The loss of the discriminator stops the gradient at the generated images; the loss of the generator uses the
+    discriminator with stopped gradients of its weights. Their sum therefore trains each network by its own loss only.
 
     Args:
         discriminator: a keras.Model, images -> logits.
@@ -67,7 +67,7 @@ def adversarial_losses(discriminator, images, made):
 
 
 def balance_gradients(images, weight):
-    """Two copies of `images` whose gradients are brought to the same length before they are added.
+    """Two copies of `images` whose gradients are scaled to the same length before they are added.
 
     One copy goes into the reconstruction loss, the other into the adversarial loss. On the way back the gradient of the
     second is scaled to `weight` times the length of the first: the adaptive weight of VQGAN, measured at the decoder's
@@ -75,7 +75,7 @@ def balance_gradients(images, weight):
 
     Args:
         images: float (batch, height, width, 3).
-        weight: length of the adversarial gradient over that of the reconstruction's; 0 switches it off.
+        weight: length of the adversarial gradient, relative to that of the reconstruction; 0 switches it off.
 
     Returns:
         for_reconstruction, for_adversary: the same values twice.
@@ -98,12 +98,12 @@ def balance_gradients(images, weight):
 
 
 class Adversary(keras.layers.Layer):
-    """The discriminator as an opponent of a decoder under training: when it is heard, and how loudly.
+    """The discriminator that a decoder is trained against: from which step on, and with which weight.
 
     Args:
         discriminator: a keras.Model, images -> logits.
         weight: see `balance_gradients`.
-        start: training step from which the decoder listens; the discriminator learns from the beginning.
+        start: training step from which the decoder gets its gradient; the discriminator is trained from the beginning.
     """
 
     def __init__(self, discriminator, weight=1.0, start=0, **kwargs):
@@ -115,7 +115,7 @@ class Adversary(keras.layers.Layer):
         self.built = True
 
     def split(self, made, training):
-        """`balance_gradients` of the made images, silent before the start; counts the training steps."""
+        """`balance_gradients` of the generated images, with weight 0 before the start; counts the training steps."""
         heard = ops.cast(self.steps >= self.start, "float32")
         if training:
             self.steps.assign_add(1)

@@ -1,4 +1,4 @@
-"""Distances between pictures that a trained network sees.
+"""Perceptual distances between images, by the features of a trained network.
 
 `LPIPS` and `PerceptualLoss` are plain callables, not layers. A model may therefore keep one as an ordinary attribute
 and call it in its `compute_loss`: Keras neither counts, nor trains, nor saves the frozen network with that model.
@@ -56,12 +56,12 @@ def alexnet_features(path, dtype="float32"):
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class LPIPS:
-    """Learned perceptual distance of pictures: 0 for the same picture, near 1 for unrelated ones.
+    """Learned perceptual distance of images: 0 for the same image, near 1 for unrelated ones.
 
-    AlexNet looks at both pictures; on each of its five maps the squared difference of the unit-length features is
-    weighted per channel and averaged over positions, and the five averages are summed.
+    AlexNet encodes both images. On each of its five maps the squared difference of the unit-length features is weighted
+    per channel and averaged over positions; the five averages are summed.
 
-    As a loss, give the pictures that need no gradient first: `lpips(images, reconstructions)`. It can be handed to
+    As a loss, give the images that need no gradient first: `lpips(images, reconstructions)`. It can be handed to
     `compile(loss=...)` too, since its arguments stand in the order (y_true, y_pred).
 
     Args:
@@ -76,7 +76,7 @@ class LPIPS:
         float32 tensor (batch,).
 
     Raises:
-        ValueError: the file is missing or holds other arrays; the pictures are smaller or of two sizes.
+        ValueError: the file is missing or holds other arrays; the images are smaller or of two sizes.
 
     Reference:
         Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, 2018, section 3.
@@ -107,7 +107,7 @@ class LPIPS:
 
 
 class PerceptualLoss:
-    """Distance of pictures in the features of any frozen Keras model.
+    """Distance of images in the features of any frozen Keras model.
 
     On each map the squared distance of the features, scaled to unit length over the channels, is averaged over
     positions; the levels are then averaged, by `weights` where given. Between 0 and 4 (2 for unrelated directions).
@@ -126,7 +126,7 @@ class PerceptualLoss:
         float32 tensor (batch,).
 
     Raises:
-        ValueError: `weights` do not fit the maps, are negative or all zero; the pictures are of two sizes.
+        ValueError: `weights` do not fit the maps, are negative or all zero; the images are of two sizes.
 
     Reference:
         Johnson et al., Perceptual Losses for Real-Time Style Transfer and Super-Resolution, 2016.

@@ -8,20 +8,25 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from harness import needs_tensorflow, tiny_text_to_image
+from harness import needs_tensorflow, normal
 
-from latentdiff import TextToImage
-from latentdiff.diffusion.samplers import DDIM, DPMPP2M
+from latentdiff import NoiseSchedule, TextToImage
+from latentdiff.diffusion import samplers
+from latentdiff.diffusion.samplers import DDIM, DPMPP2M, SAMPLERS
+from latentdiff.diffusion.stepping import Stepper
 from latentdiff.export.litert import file as litert_file
 from latentdiff.export.litert import litert
 from latentdiff.export.litert import parts as litert_parts
-from latentdiff.export.litert.manifest import manifest, sampler_record
+from latentdiff.export.litert.manifest import manifest
+from latentdiff.export.litert.steps import _advance, _start, exported_samplers, step_parts
 from latentdiff.runtimes.edge import EdgePipeline
 
 has_runtime = importlib.util.find_spec("ai_edge_litert") is not None
 pytestmark = [needs_tensorflow, pytest.mark.skipif(not has_runtime, reason="needs ai-edge-litert")]
 
-FILES = {f"{part}.tflite" for part in ("text_encoder", "denoiser", "decoder", "encoder")}
+CUT = [name for name, sampler in SAMPLERS.items() if sampler.denoiser_calls == 1]
+STEPS = {f"{function}_{name}.tflite" for function in ("start", "advance") for name in CUT}
+FILES = {f"{part}.tflite" for part in ("text_encoder", "denoiser", "decoder", "encoder")} | STEPS
 
 
 @pytest.fixture
@@ -33,6 +38,7 @@ def decoder_only(monkeypatch):
         return {name: part for name, part in real(*args).items() if name in ("text_encoder", "decoder")}
 
     monkeypatch.setattr(litert, "parts", some)
+    monkeypatch.setattr(litert, "step_parts", lambda *args: {})
 
 
 # === What is written ===
@@ -46,15 +52,19 @@ def test_files_and_manifest(tiny_export):
     for name, record in manifest["files"].items():
         content = (folder / name).read_bytes()
         assert record == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    assert (manifest["format"], manifest["version"]) == ("latentdiff-litert", 1)
+    assert (manifest["format"], manifest["version"]) == ("latentdiff-litert", 2)
     assert manifest["image_size"] == [8, 8] and manifest["latent_shape"] == [4, 4, 3]
     assert manifest["parts"]["denoiser"]["inputs"]["context"] == {"shape": [2, 8, 12], "dtype": "float32"}
-    assert manifest["num_steps"] == 3 and manifest["guidance_scale"] == 2.0
-    assert manifest["sampler"] == {"name": "ddim", "spacing": "trailing", "temperature": 1.0}
-    schedule = manifest["noise_schedule"]
-    np.testing.assert_array_equal(
-        np.float32(schedule["signal_positions"]), pipeline.model.noise_schedule.signal_positions
+    assert manifest["samplers"]["euler"] == {"start": "start_euler", "advance": "advance_euler"}
+    assert list(manifest["samplers"]) == ["ddim", *[name for name in CUT if name != "ddim"]]
+    rows = {row["name"]: row for row in manifest["settings"]}
+    assert (rows["num_steps"]["default"], rows["guidance_scale"]["default"], rows["sampler"]["default"]) == (
+        3,
+        2.0,
+        "ddim",
     )
+    assert all(manifest["parts"][name.removesuffix(".tflite")]["quantization"] == "none" for name in STEPS)
+    assert sum(record["bytes"] for name, record in manifest["files"].items() if name in STEPS) < 1_000_000
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
@@ -99,13 +109,14 @@ def test_single_file_of_the_shipped_preset():
     pipeline = TextToImage.from_preset("emoji-128")
     text_encoder = pipeline.model.text_encoder
     part = litert_parts.parts(pipeline, text_encoder.sequence_length, 2, True)["pipeline"]
-    content = litert._file("pipeline", part, "none", litert._example_tokens(text_encoder, text_encoder.sequence_length))
+    example = litert._example_texts(pipeline, text_encoder.sequence_length)
+    content = litert._file("pipeline", part, "none", example)
     prompt, negative, settings = "grinning cat, flat", "blue", {"seed": 3, "num_steps": 12, "guidance_scale": 3.0}
     numbers = {name: np.array([value], part.inputs[name].dtype) for name, value in settings.items()}
     token_ids = {"token_ids": text_encoder.tokenize([prompt]), "negative_token_ids": text_encoder.tokenize([negative])}
     (picture,) = litert_file.run(content, {**token_ids, **numbers})["images"]
     expected = pipeline.generate(prompt, negative_prompts=negative, **settings)
-    assert sampler_record(pipeline.sampler)["name"] == "dpmpp_2m" and expected.std() > 10
+    assert type(samplers.get(pipeline.sampler)) is DPMPP2M and expected.std() > 10
     np.testing.assert_allclose(picture.astype(int), expected, atol=2)
 
 
@@ -197,6 +208,7 @@ def test_a_padding_that_counts_is_found(tmp_path, monkeypatch, tiny_export):
         return real(lambda context_mask, **rest: function(context_mask=context_mask + 1.0, **rest), models, inputs)
 
     monkeypatch.setattr(litert, "parts", lambda *args: {"denoiser": parts["denoiser"]})
+    monkeypatch.setattr(litert, "step_parts", lambda *args: {})
     monkeypatch.setattr(litert_file, "convert", unmasked)
     with pytest.raises(ValueError, match="denoiser.tflite does not answer as Keras does: `prediction`"):
         litert.export_litert(pipeline, tmp_path / "edge")
@@ -233,32 +245,66 @@ def test_wrong_options(options, message, tmp_path, tiny_export):
         litert.export_litert(tiny_export[0], tmp_path / "edge", **options)
 
 
-@pytest.mark.parametrize("sampler", ["heun", {"name": "ddim", "eta": 0.5}, {"name": "ddim", "spacing": "karras"}])
-def test_samplers_that_the_edge_lacks(sampler, tmp_path):
-    with pytest.raises(ValueError, match="sampler"):
-        litert.export_litert(tiny_text_to_image_with(sampler), tmp_path / "edge")
+def test_samplers_that_the_edge_lacks(tmp_path, tiny_export):
+    pipeline = TextToImage.from_pipeline(tiny_export[0], sampler="heun")
+    with pytest.raises(ValueError, match="`text_to_image.sampler` must ask the network once a step.*sampler='heun'"):
+        litert.export_litert(pipeline, tmp_path / "edge")
+    with pytest.raises(ValueError, match="`samplers` must be some of.*Received: samplers=\\['heun'\\]"):
+        litert.export_litert(tiny_export[0], tmp_path / "edge", samplers=["heun"])
+    assert not list(tmp_path.iterdir())
 
 
-def tiny_text_to_image_with(sampler):
-    pipeline = tiny_text_to_image()
-    pipeline.sampler = sampler
-    return pipeline
+def test_which_samplers_are_exported():
+    assert list(exported_samplers("lcm")) == ["lcm", *[name for name in CUT if name != "lcm"]]
+    assert list(exported_samplers("lcm", [])) == ["lcm"]
+    assert list(exported_samplers(DDIM(), ["euler", "ddim"])) == ["ddim", "euler"]
+    own = DPMPP2M(temperature=0.7)
+    assert exported_samplers(own, ["dpmpp_2m"]) == {"preset": own, "dpmpp_2m": DPMPP2M()}
+
+
+@pytest.mark.parametrize("prediction_type, kind", [("noise", "scaled_linear"), ("latents", "rectified_flow")])
+@pytest.mark.parametrize("name", ["ddim", "dpmpp_2m", "unipc"])
+def test_steps_answer_as_keras_does(name, prediction_type, kind, tiny_export):
+    """A whole loop: each step on the values that the file gave the last time, from `start` on."""
+    pipeline = tiny_export[0]
+    stepper = Stepper(SAMPLERS[name](), NoiseSchedule(kind), prediction_type, pipeline.latent_shape)
+    parts = {"start": _start(stepper), "advance": _advance(stepper)}
+    runs = {key: runner_of(litert_file.convert(part.function, part.models, part.inputs)) for key, part in parts.items()}
+    settings = {"seed": 7, "num_steps": 4, "first_step": 0, "guidance_scale": 3, "guidance_rescale": 0.5}
+    values = {
+        key: np.array([value], (parts["start"].inputs | parts["advance"].inputs)[key].dtype)
+        for key, value in settings.items()
+    }
+    values |= {"latents": np.zeros((1, 4, 4, 3), "float32"), "repaint": np.ones((1, 4, 4, 1), "float32")}
+    values["guidance_interval"] = np.array([[0.1, 1e30]], "float32")
+    for step in range(5):
+        part = "start" if step == 0 else "advance"
+        values["prediction"] = normal(step, 2, 4, 4, 3)
+        inputs = {key: values[key] for key in parts[part].inputs}
+        received, expected = runs[part](**inputs), parts[part].function(**inputs)
+        assert received.keys() == expected.keys()
+        for key, value in received.items():
+            np.testing.assert_allclose(value, expected[key], rtol=2e-5, atol=2e-5, err_msg=f"{key} in step {step}")
+            assert np.isfinite(value).all()
+        values |= received
+    assert values["step"].tolist() == [4]
+
+
+def runner_of(content):
+    from ai_edge_litert.interpreter import Interpreter
+
+    litert_file.check(content)
+    return Interpreter(model_content=content).get_signature_runner()
 
 
 def test_the_manifest_is_json_for_everybody(tiny_export):
-    pipeline, folder = tiny_export
-    parts = litert_parts.parts(pipeline, 8, 2, False)
-    pipeline.guidance_interval = (0.5, float("inf"))
-    made = manifest(pipeline, parts, {}, dict.fromkeys(parts, "none"))
-    pipeline.guidance_interval = None
-    assert made["guidance_interval"] == [0.5, 1e30]
+    pipeline = TextToImage.from_pipeline(tiny_export[0], guidance_interval=(0.5, float("inf")))
+    exported = exported_samplers(pipeline.sampler, [])
+    parts = litert_parts.parts(pipeline, 8, 2, False) | step_parts(pipeline, exported)
+    made = manifest(pipeline, parts, {}, dict.fromkeys(parts, "none"), exported)
+    (row,) = (row for row in made["settings"] if row["name"] == "guidance_interval")
+    assert row["default"] == [0.5, 1e30]
     json.dumps(made, allow_nan=False)
-
-
-def test_sampler_record():
-    expected = {"name": "dpmpp_2m", "spacing": "leading", "temperature": 0.5}
-    assert sampler_record(DPMPP2M(spacing="leading", temperature=0.5)) == expected
-    assert sampler_record(DDIM()) == {"name": "ddim", "spacing": "trailing", "temperature": 1.0}
 
 
 # === The look into a file ===

@@ -18,17 +18,27 @@ pytestmark = needs_tensorflow
 
 PICTURE_INPUTS = {
     "negative_prompts": ("string", (), b""),
-    "seeds": ("int32", (), 0),
+    "seeds": ("int32", (), -1),
     "num_steps": ("int32", (), -1),
     "guidance_scale": ("float32", (), -1.0),
 }
+NUMBERS = PICTURE_INPUTS.keys() - {"negative_prompts"}
+BEGIN = {*NUMBERS, "first_step", "latents"}
 SIGNATURES = {
-    "serving_default": ({"prompts", *PICTURE_INPUTS}, {"images", "warnings"}),
-    "png": ({"prompts", *PICTURE_INPUTS}, {"image_bytes", "warnings"}),
+    "serving_default": ({"prompts", *PICTURE_INPUTS}, {"images", "seeds", "warnings"}),
+    "png": ({"prompts", *PICTURE_INPUTS}, {"image_bytes", "seeds", "warnings"}),
     "encode_text": ({"prompts"}, {"context", "context_mask", "warnings"}),
-    "denoise": ({"noisy_latents", "timesteps", "context", "context_mask"}, {"pred_latents", "pred_noise"}),
+    "denoise": (
+        {"noisy_latents", "timesteps", "context", "context_mask"},
+        {"prediction", "pred_latents", "pred_noise"},
+    ),
     "encode_image": ({"images"}, {"latents"}),
     "decode": ({"latents"}, {"images"}),
+    "start": (BEGIN, {"noisy_latents", "step", "timesteps", *NUMBERS, "warnings"}),
+    "advance": (
+        {*BEGIN, "prediction", "negative_prediction", "noisy_latents", "step", "repaint"},
+        {"noisy_latents", "step", "timesteps", "pred_latents", "warnings"},
+    ),
 }
 
 
@@ -87,8 +97,11 @@ def test_all_but_the_prompts_may_be_left_out(served, signatures, pipeline):
             key: ((1,), value) for key, (_, _, value) in PICTURE_INPUTS.items()
         }
     request = {"prompts": PROMPTS[:3], **defaults}  # as a server fills them in
-    images = call(signatures["serving_default"], request)["images"]
-    assert gap(images, pipeline.generate(PROMPTS[:3], seed=0)) <= LEVELS
+    answer = call(signatures["serving_default"], request)
+    assert len(set(answer["seeds"])) == 3 and (answer["seeds"] >= 0).all() and not any(answer["warnings"])
+    assert gap(answer["images"], pipeline.generate(PROMPTS[:3], seed=answer["seeds"])) <= LEVELS
+    again = call(signatures["serving_default"], request)
+    assert set(again["seeds"]) != set(answer["seeds"])  # drawn anew
 
 
 def test_weights_are_variables_and_nothing_asks_for_xla(served, pipeline):
@@ -206,16 +219,20 @@ def test_encode_image(pipeline, signatures):
 @pytest.mark.parametrize(
     "changes, same_as, words",
     [
-        ({"num_steps": 0}, {"num_steps": 1}, "`num_steps` must lie in [1, 20]; used 1. Received: 0."),
+        ({"num_steps": 0}, {"num_steps": 1}, "`num_steps` must be a whole number from 1 to 20; used 1. Received: 0."),
         ({"num_steps": -7}, {"num_steps": 1}, "Received: -7."),
         ({"num_steps": 10_000}, {"num_steps": 20}, "used 20. Received: 10000."),
         ({"num_steps": -1}, {"num_steps": 3}, ""),
-        ({"guidance_scale": np.nan}, {"guidance_scale": 2.0}, "`guidance_scale` must lie in [1.0, 1000.0]; used 2"),
+        (
+            {"guidance_scale": np.nan},
+            {"guidance_scale": 2.0},
+            "must be a number from 1 to 1000; used 2",
+        ),
         ({"guidance_scale": np.inf}, {"guidance_scale": 1000.0}, "Received: inf."),
         ({"guidance_scale": -np.inf}, {"guidance_scale": 1.0}, "Received: -inf."),
         ({"guidance_scale": 0.5}, {"guidance_scale": 1.0}, "Received: 0.5."),
         ({"guidance_scale": -1.0}, {"guidance_scale": 2.0}, ""),
-        ({"seeds": -5}, {"seeds": 0}, "`seeds` must lie in [0, 2147483647]; used 0. Received: -5."),
+        ({"seeds": -5}, {"seeds": 0}, "`seeds` must be a whole number from 0 to 2147483647; used 0"),
         ({"seeds": 2**31 - 1}, {"seeds": 2**31 - 1}, ""),
         ({"prompts": b"red \xff\xfe cat"}, {"prompts": "red \ufffd\ufffd cat"}, "`prompts` is not UTF-8"),
         ({"prompts": "a" * 100_000}, {"prompts": "a" * 10_000}, "`prompts` was cut after 10000 bytes."),

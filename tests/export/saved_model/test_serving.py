@@ -262,7 +262,7 @@ def test_client_takes_backslashes_off_as_generate_does(client, pipeline):
 
 
 def test_client_says_what_the_server_changed(client):
-    with pytest.warns(UserWarning, match="`num_steps` must lie in .1, 20.; used 20. Received: 500."):
+    with pytest.warns(UserWarning, match="`num_steps` must be a whole number from 1 to 20; used 20. Received: 500."):
         client.generate("a cat", seed=1, num_steps=500)
 
 

@@ -97,7 +97,12 @@ def opened(folder):
 def click(page, **values):
     """Fills in the form and clicks; returns what the page then says, and the saved picture."""
     for name, value in values.items():
-        page.fill(f"#{name}", str(value))
+        if name == "image":
+            page.set_input_files("#image", [] if value is None else value)
+        elif name == "sampler":
+            page.select_option("#sampler", value)
+        else:
+            page.fill(f"#{name}", str(value))
     page.click("#make")
     page.wait_for_function("!document.getElementById('make').disabled", timeout=300_000)
     said = page.inner_text("#status")
@@ -143,13 +148,19 @@ def test_a_click_makes_the_picture(folder):
         page.on("request", lambda request: asked.append(request.url))
         runtime = EdgePipeline(folder)
         for settings in (
-            {"prompt": "a red apple", "seed": 5, "steps": 4},
-            {"prompt": "The SMALL cat", "negative": "blue", "seed": 2**31 - 1, "steps": 7, "guidance": 4.5},
-            {"prompt": "cat", "negative": "", "seed": 1, "steps": 2, "guidance": 1},
+            {"prompt": "a red apple", "seed": 5, "num_steps": 4},
+            {
+                "prompt": "The SMALL cat",
+                "negative_prompt": "blue",
+                "seed": 2**31 - 1,
+                "num_steps": 7,
+                "guidance_scale": 4.5,
+            },
+            {"prompt": "cat", "negative_prompt": "", "seed": 1, "num_steps": 2, "guidance_scale": 1},
         ):
             said, picture = click(page, **settings)
             assert said.startswith(f"seed {settings['seed']}, ")
-            names = {"steps": "num_steps", "guidance": "guidance_scale", "negative": "negative_prompt"}
+            names = {"prompt": "prompts", "negative_prompt": "negative_prompts"}
             expected = runtime.generate(**{names.get(name, name): value for name, value in settings.items()})
             np.testing.assert_allclose(picture.astype(int), expected, atol=2)
         said, picture = click(page, prompt="a red apple and a green cat")
@@ -169,7 +180,7 @@ def test_eight_bits(libraries, tmp_path, tiny_export):
     floats, eights = EdgePipeline(tiny_export[1]), EdgePipeline(folder)
     with opened(folder) as page:
         for prompt, seed in (("a red apple", 5), ("the small cat", 6)):
-            _, picture = click(page, prompt=prompt, seed=seed, steps=4)
+            _, picture = click(page, prompt=prompt, seed=seed, num_steps=4)
             expected, exact = (one.generate(prompt, seed=seed, num_steps=4) for one in (eights, floats))
             assert psnr(expected[None], exact[None])[0] < 60.0  # it is another picture than that of 32 bits
             assert psnr(expected[None], picture[None])[0] > 40.0
@@ -188,27 +199,39 @@ def test_the_tokens_are_the_same(folder):
     texts = [text for text in TEXTS if text]
     with opened(folder) as page:
         received = page.evaluate(script, texts)
-        _, picture = click(page, prompt="Réd größe, 日本", seed=2, steps=3)
+        _, picture = click(page, prompt="Réd größe, 日本", seed=2, num_steps=3)
     assert received == [np.asarray(tokenizer(text)).tolist() for text in texts]
     expected = EdgePipeline(folder).generate("Réd größe, 日本", seed=2, num_steps=3)
     np.testing.assert_allclose(picture.astype(int), expected, atol=2)
 
 
 @in_a_browser
-def test_the_manifest_decides(folder):
-    """Another sampler, spacing, temperature and guidance, and another reading of what the denoiser predicts."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    guidance = {"guidance_rescale": 0.7, "guidance_interval": [0.2, 3.0]}
-    for name, spacing, prediction_type in (("dpmpp_2m", "leading", "noise"), ("dpmpp_2m", "linspace", "latents")):
-        sampler = {"name": name, "spacing": spacing, "temperature": 0.8}
-        changes = {"sampler": sampler, "prediction_type": prediction_type}
-        path.write_text(json.dumps({**manifest, **guidance, **changes}))
-        with opened(folder) as page:
-            _, picture = click(page, prompt="a red apple", seed=3, steps=6, guidance=2.5)
-        expected = EdgePipeline(folder).generate("a red apple", seed=3, num_steps=6, guidance_scale=2.5)
-        assert expected.std() > 10
+def test_every_sampler_and_setting(folder):
+    limits = {"guidance_rescale": 0.7, "guidance_interval_low": 0.2, "guidance_interval_high": 3.0}
+    runtime = EdgePipeline(folder)
+    with opened(folder) as page:
+        for name in runtime.manifest["samplers"]:
+            settings = {"seed": 3, "num_steps": 4, "guidance_scale": 2.5, "sampler": name}
+            _, picture = click(page, prompt="a red apple", **settings, **limits)
+            theirs = {"guidance_rescale": 0.7, "guidance_interval": (0.2, 3.0)}
+            expected = runtime.generate("a red apple", **settings, **theirs)
+            assert expected.std() > 10
+            np.testing.assert_allclose(picture.astype(int), expected, atol=2)
+        said, picture = click(page, prompt="cat", guidance_interval_low=4.0)
+        assert picture is None and "guidance_interval must be an interval" in said
+
+
+@in_a_browser
+def test_an_image_to_start_from(folder, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype("uint8")
+    Image.fromarray(image).save(tmp_path / "start.png")
+    settings = {"seed": 4, "num_steps": 5, "strength": 0.55}
+    with opened(folder) as page:
+        _, picture = click(page, prompt="cat", image=tmp_path / "start.png", **settings)
+        expected = EdgePipeline(folder).generate("cat", images=image, **settings)
         np.testing.assert_allclose(picture.astype(int), expected, atol=2)
+        said, picture = click(page, prompt="cat", image=None)
+        assert picture is None and "strength needs images" in said
 
 
 @in_a_browser
@@ -226,12 +249,9 @@ def test_a_spoiled_folder_says_so(folder):
         "/decoder.tflite can't be read: 404": ("decoder.tflite", None),
         "/manifest.json can't be read: 404": ("manifest.json", None),
         "manifest.json is damaged: ": ("manifest.json", b"<html>"),
-        "manifest.json is not latentdiff-litert version 1, but undefined": ("manifest.json", b"null"),
-        "version 1, but latentdiff-litert version 2": (
-            "manifest.json",
-            changed(version=2),
-        ),
-        "it lacks sampler/name": ("manifest.json", changed(sampler=None)),
+        "manifest.json is not latentdiff-litert version 2, but undefined": ("manifest.json", b"null"),
+        "version 2, but latentdiff-litert version 1": ("manifest.json", changed(version=1)),
+        "it lacks tokenizer/file": ("manifest.json", changed(tokenizer=None)),
         "it lacks files/tokenizer.json": ("manifest.json", changed(files=files)),
     }
     for message, (name, wrong) in spoiled.items():

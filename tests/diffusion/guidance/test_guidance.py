@@ -71,3 +71,30 @@ def test_both_options_at_once_leave_rows_outside_plain():
 def test_wrong_options(options):
     with pytest.raises(ValueError, match=f"`{next(iter(options))}`.*Received"):
         ClassifierFreeGuidance(Denoiser(), ops.ones(3), **options)
+
+
+# === One value a row ===
+
+
+def test_rows_with_a_rescale_of_their_own():
+    """Each row as if the whole batch had its rescale; 0 changes no bit."""
+    received = guided(rescale=ops.convert_to_tensor([0.0, 0.7, 1.0]))
+    for row, rescale in enumerate((0.0, 0.7, 1.0)):
+        for one, other in zip(received, guided(rescale=rescale), strict=True):
+            np.testing.assert_array_equal(one[row], other[row])
+    assert np.abs(received[0] - guided()[0])[1:].max() > 0.1
+
+
+def test_rows_with_an_interval_of_their_own():
+    """The second row has a sigma of 1.4."""
+    low, high = np.array([0.0, 0.2, 0.0], "float32"), np.array([0.01, 5.0, 1e30], "float32")
+    received, expected, all_guided = guided(interval=(low, ops.convert_to_tensor(high))), plain(), guided()
+    for one, two, three in zip(received, expected, all_guided, strict=True):
+        np.testing.assert_array_equal(one[0], two[0])
+        np.testing.assert_array_equal(one[1:], three[1:])
+
+
+@pytest.mark.parametrize("options", [{"rescale": np.array([0.5, 1.5])}, {"interval": (np.zeros(3), np.zeros(3))}])
+def test_wrong_options_of_a_row(options):
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}`.*Received"):
+        ClassifierFreeGuidance(Denoiser(), ops.ones(3), **options)
