@@ -8,7 +8,7 @@ from latentdiff.diffusion import conditioning as trees
 from latentdiff.diffusion import noise, objectives
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
 from latentdiff.models.networks import build_shapes, build_with, check_network, taken_by
-from latentdiff.models.trainable_model import TrainableModel
+from latentdiff.models.trainable_model import TrainableModel, refuse_weights
 from latentdiff.settings.texts import as_rows
 
 
@@ -130,6 +130,7 @@ class LatentDiffusion(TrainableModel):
         }
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        refuse_weights(sample_weight)
         error = ops.mean(ops.square(y_pred["prediction"] - y_pred["target"]), axis=(1, 2, 3))  # (b,)
         return ops.mean(y_pred["weights"] * error)
 

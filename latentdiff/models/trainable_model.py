@@ -37,10 +37,35 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return {"learning_rate": self.learning_rate, "steps": self.steps, "decay_steps": self.decay_steps}
 
 
+@keras.saving.register_keras_serializable(package="latentdiff")
+class WarmUpAdamW(keras.optimizers.AdamW):
+    """AdamW whose steps are smaller at the beginning. Its `learning_rate` is a number that callbacks may set.
+
+    Args:
+        learning_rate: float, or a schedule.
+        warmup_steps: steps over which updates rise evenly to their full size.
+        kwargs: those of `keras.optimizers.AdamW`.
+    """
+
+    def __init__(self, learning_rate=2e-4, warmup_steps=500, **kwargs):
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.warmup_steps = warmup_steps
+
+    def update_step(self, gradient, variable, learning_rate):
+        share = (ops.cast(self.iterations, "float32") + 1.0) / self.warmup_steps
+        super().update_step(gradient, variable, learning_rate * ops.minimum(share, 1.0))
+
+    def get_config(self):
+        return {**super().get_config(), "warmup_steps": self.warmup_steps}
+
+
 def default_optimizer(learning_rate=2e-4):
-    """AdamW with a warm-up of 500 steps, clipped gradients and a moving average of the weights."""
-    return keras.optimizers.AdamW(
-        WarmUp(learning_rate, 500),
+    """The optimizer of `compile()`: AdamW with a warm-up of 500 steps, clipped gradients and an average of the weights.
+
+    Its learning rate may be set, also by `LearningRateScheduler` and `ReduceLROnPlateau`.
+    """
+    return WarmUpAdamW(
+        learning_rate,
         weight_decay=0.01,
         beta_2=0.99,
         global_clipnorm=1.0,
@@ -114,6 +139,8 @@ class TrainableModel(keras.Model):
     # === Training ===
 
     def compile(self, optimizer=None, **kwargs):
+        if kwargs.get("loss") is not None:
+            raise ValueError(f"`loss` must be None: the model has its own losses. Received: loss={kwargs['loss']!r}")
         super().compile(optimizer=default_optimizer() if optimizer is None else optimizer, **kwargs)
         self._before_average = lambda: None
 
@@ -127,6 +154,7 @@ class TrainableModel(keras.Model):
 
     def fit(self, x=None, *args, validation_data=None, **kwargs):
         self._assert_compile_called("fit")
+        refuse_weights(kwargs.get("sample_weight"), kwargs.get("class_weight"))
         if isinstance(validation_data, tuple):
             validation_data = (self.prepare(validation_data[0]), *validation_data[1:])
         elif validation_data is not None:
@@ -201,6 +229,13 @@ class TrainableModel(keras.Model):
             if _seed_key(index) in values:  # files of earlier versions have the first one only
                 generator.state.assign(np.array(values[_seed_key(index)]))
         super().load_own_variables({key: value for key, value in values.items() if not key.startswith("seed_state")})
+
+
+def refuse_weights(sample_weight=None, class_weight=None):
+    """Raises ValueError where weights are given, which the losses would ignore."""
+    for name, value in {"sample_weight": sample_weight, "class_weight": class_weight}.items():
+        if value is not None:
+            raise ValueError(f"`{name}` must be None: the losses weigh all images alike. Received: {name}={value!r}")
 
 
 def _seed_key(index):

@@ -12,7 +12,7 @@ from harness import (
 )
 from keras import ops
 
-from latentdiff.models.trainable_model import TrainableModel, WarmUp, default_optimizer
+from latentdiff.models.trainable_model import TrainableModel, WarmUp, WarmUpAdamW, default_optimizer
 from latentdiff.models.unet import UNet
 from latentdiff.recipes.callbacks import AveragedWeights
 
@@ -368,3 +368,50 @@ def test_a_part_may_be_frozen_between_two_fits():
     model.first.trainable = True
     model.fit(data, epochs=1, batch_size=4, verbose=0)
     assert np.abs(np.array(model.first.kernel) - frozen).max() > 1e-4
+
+
+# === The default optimizer, and what would be ignored ===
+
+
+def test_the_default_optimizer_warms_up_and_takes_a_learning_rate():
+    model = make()
+    model.compile(
+        default_optimizer(1e-2), **({"jit_compile": False} if keras.backend.backend() == "tensorflow" else {})
+    )
+    assert float(model.optimizer.learning_rate) == pytest.approx(1e-2)
+    seen = []
+
+    def schedule(epoch, rate):
+        seen.append(rate)
+        return rate / 2
+
+    plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", min_delta=1e9, patience=0, factor=0.1)
+    fit(model, 2, callbacks=[keras.callbacks.LearningRateScheduler(schedule), plateau])
+    assert seen[0] == pytest.approx(1e-2) and float(model.optimizer.learning_rate) < 0.3 * seen[1]
+    model.optimizer.learning_rate = 3e-3
+    copy = keras.optimizers.deserialize(keras.optimizers.serialize(model.optimizer))
+    assert isinstance(copy, WarmUpAdamW) and float(copy.learning_rate) == pytest.approx(3e-3)
+
+
+def test_warm_up_scales_the_first_updates():
+    moved = []
+    for optimizer in (WarmUpAdamW(0.1, warmup_steps=4), keras.optimizers.AdamW(0.1)):
+        weight = keras.Variable(np.zeros(1, "float32"))
+        optimizer.build([weight])
+        places = [0.0]
+        for _ in range(6):
+            optimizer.apply([np.ones(1, "float32")], [weight])
+            places.append(float(weight.value[0]))
+        moved.append(np.diff(places))
+    np.testing.assert_allclose(moved[0] / moved[1], [0.25, 0.5, 0.75, 1, 1, 1], rtol=0.02)
+
+
+@pytest.mark.parametrize("name, value", [("sample_weight", np.ones(12)), ("class_weight", {0: 2.0})])
+def test_weights_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be None: the losses weigh all images alike"):
+        fit(make(), 1, **{name: value})
+
+
+def test_another_loss_is_refused():
+    with pytest.raises(ValueError, match="`loss` must be None: the model has its own losses. Received: loss='mse'"):
+        Noisy().compile(loss="mse")
