@@ -7,66 +7,11 @@ import numpy as np
 from keras import ops
 
 from latentdiff.models import pixels
+from latentdiff.models.autoencoder_parts import build_decoder, build_encoder
 from latentdiff.models.compilation import compile_function
-from latentdiff.models.layers import (
-    AttentionBlock,
-    Downsample,
-    GroupNorm,
-    Patchify,
-    ResnetBlock,
-    Unpatchify,
-    Upsample,
-)
+from latentdiff.models.image_batches import check_pixels, image_batches
 from latentdiff.models.losses.adversarial import Adversary
-from latentdiff.models.trainable_model import TrainableModel
-
-
-def _middle(x, width, groups, attention, dtype):
-    x = ResnetBlock(width, groups, 1e-6, dtype=dtype, name="middle_resnet_in")(x)
-    if attention:
-        x = AttentionBlock(1, groups, 1e-6, dtype=dtype, name="middle_attention")(x)
-    return ResnetBlock(width, groups, 1e-6, dtype=dtype, name="middle_resnet_out")(x)
-
-
-def build_encoder(latent_channels, widths, num_blocks, patch_size, attention, groups, dtype):
-    """images (batch, height, width, 3) -> moments (batch, h, w, 2 latent_channels): means, then log variances."""
-    images = keras.Input((None, None, 3), name="images", dtype="float32")
-    x = Patchify(patch_size, dtype=dtype, name="patchify")(images) if patch_size > 1 else images
-    x = keras.layers.Conv2D(widths[0], 3, padding="same", data_format="channels_last", dtype=dtype, name="conv_in")(x)
-    for level, width in enumerate(widths):
-        for block in range(num_blocks):
-            x = ResnetBlock(width, groups, 1e-6, dtype=dtype, name=f"down_{level}_{block}")(x)
-        if level < len(widths) - 1:
-            x = Downsample(width, padding="end", dtype=dtype, name=f"down_{level}_downsample")(x)
-    x = _middle(x, widths[-1], groups, attention, dtype)
-    x = ops.silu(GroupNorm(groups, 1e-6, dtype=dtype, name="norm_out")(x))
-    x = keras.layers.Conv2D(
-        2 * latent_channels, 3, padding="same", data_format="channels_last", dtype=dtype, name="conv_out"
-    )(x)
-    moments = keras.layers.Conv2D(2 * latent_channels, 1, data_format="channels_last", dtype="float32", name="moments")(
-        x
-    )
-    return keras.Model(images, moments, name="encoder")
-
-
-def build_decoder(latent_channels, widths, num_blocks, patch_size, attention, groups, dtype):
-    """latents (batch, h, w, latent_channels), not normalized -> images (batch, height, width, 3)."""
-    latents = keras.Input((None, None, latent_channels), name="latents", dtype="float32")
-    x = keras.layers.Conv2D(latent_channels, 1, data_format="channels_last", dtype=dtype, name="latents_in")(latents)
-    x = keras.layers.Conv2D(widths[-1], 3, padding="same", data_format="channels_last", dtype=dtype, name="conv_in")(x)
-    x = _middle(x, widths[-1], groups, attention, dtype)
-    for level, width in reversed(list(enumerate(widths))):
-        for block in range(num_blocks + 1):
-            x = ResnetBlock(width, groups, 1e-6, dtype=dtype, name=f"up_{level}_{block}")(x)
-        if level > 0:
-            x = Upsample(width, dtype=dtype, name=f"up_{level}_upsample")(x)
-    x = ops.silu(GroupNorm(groups, 1e-6, dtype=dtype, name="norm_out")(x))
-    x = keras.layers.Conv2D(
-        3 * patch_size**2, 3, padding="same", data_format="channels_last", dtype=dtype, name="conv_out"
-    )(x)
-    images = Unpatchify(patch_size, dtype=dtype, name="unpatchify")(x) if patch_size > 1 else x
-    images = keras.layers.Activation("linear", dtype="float32", name="images")(images)
-    return keras.Model(latents, images, name="decoder")
+from latentdiff.models.trainable_model import TrainableModel, refuse_weights
 
 
 @keras.saving.register_keras_serializable(package="latentdiff")
@@ -182,8 +127,14 @@ class Autoencoder(TrainableModel):
         self.adversary = None
         if self.adversarial_weight:
             self.adversary = Adversary(discriminator, self.adversarial_weight, adversarial_start, name="adversary")
-        names = ["pixel", "kl", "perceptual", "generator", "discriminator"]
-        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        used = {
+            "pixel": self.pixel_weight,
+            "kl": self.kl_weight,
+            "perceptual": perceptual_loss is not None and self.perceptual_weight,
+            "generator": self.adversarial_weight,
+            "discriminator": self.adversarial_weight,
+        }
+        self.trackers = {name: keras.metrics.Mean(name=name) for name, weight in used.items() if weight}
         super().compile(optimizer=optimizer, metrics=metrics, **kwargs)
 
     def call(self, images, training=False):
@@ -200,7 +151,14 @@ class Autoencoder(TrainableModel):
             self.add_loss(self.kl_weight * kl)
         return self.decoder(latents, training=training)  # (b, h, w, 3)
 
+    def prepare(self, data):
+        """Images in a list become one array; float images are checked to be in [-1, 1]."""
+        if isinstance(data, dict) and "images" in data:
+            return {**data, "images": self.prepare(data["images"])}
+        return check_pixels(data)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        refuse_weights(sample_weight)
         images, made = self._checked(x), y_pred
         losses = {}
         if self.adversary is not None:
@@ -244,17 +202,20 @@ class Autoencoder(TrainableModel):
         """Measures mean and standard deviation of each latent channel over `images` and keeps them as weights.
 
         Args:
-            images: uint8 or float array (n, height, width, 3), n >= 1.
-            batch_size: images encoded at a time.
+            images: what `fit` takes: uint8 or float images (n, height, width, 3), n >= 1, in an array or a list, a
+                dict with them under "images", or a dataset of batches of those.
+            batch_size: images encoded at a time, where they come in no batches.
         """
         moments = compile_function(lambda batch: self._moments(self._checked(batch))[0], self)
         totals = np.zeros((2, self.latent_channels))
         count = 0
-        for start in range(0, len(images), batch_size):
-            mean = moments(np.asarray(images[start : start + batch_size]))
+        for batch in image_batches(images, batch_size):
+            mean = moments(batch)
             latents = ops.convert_to_numpy(mean).astype("float64").reshape(-1, self.latent_channels)
             totals += latents.sum(axis=0), np.square(latents).sum(axis=0)
             count += len(latents)
+        if not count:
+            raise ValueError("`images` must hold at least one image. Received: none")
         mean, square = totals / count
         self.latent_mean.assign(mean.astype("float32"))
         # A constant channel has a deviation of 0 or of rounding errors: too small to divide by.

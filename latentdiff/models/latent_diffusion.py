@@ -8,7 +8,8 @@ from latentdiff.diffusion import conditioning as trees
 from latentdiff.diffusion import noise, objectives
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
 from latentdiff.models.networks import build_shapes, build_with, check_network, taken_by
-from latentdiff.models.trainable_model import TrainableModel
+from latentdiff.models.trainable_model import TrainableModel, refuse_weights
+from latentdiff.settings.texts import as_rows
 
 
 @keras.saving.register_keras_serializable(package="latentdiff")
@@ -85,7 +86,6 @@ class LatentDiffusion(TrainableModel):
         self._has_objective = objective is not None
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.autoencoder.trainable = False
         self.built = True
 
     @property
@@ -103,21 +103,18 @@ class LatentDiffusion(TrainableModel):
         specs = self.text_encoder.conditioning_spec(num_tokens)
         return {name: spec for name, spec in specs.items() if name in self.conditioning_names}
 
-    def fit(self, x=None, *args, validation_data=None, **kwargs):
-        """As `keras.Model.fit`; lists and arrays of `captions` are turned into token ids first."""
-        validation_data = validation_data if validation_data is None else self.prepare(validation_data)
-        return super().fit(self.prepare(x), *args, validation_data=validation_data, **kwargs)
-
-    def evaluate(self, x=None, *args, **kwargs):
-        """As `keras.Model.evaluate`; its noise and timesteps are fixed, so that two evaluations agree."""
-        return super().evaluate(self.prepare(x), *args, **kwargs)
+    @property
+    def fixed_variables(self):
+        """The weights of the autoencoder: they stay as they are here, and may be trained elsewhere."""
+        return self.autoencoder.variables
 
     def prepare(self, data):
         """A dict of arrays with its `captions`, if any, replaced by `token_ids`; other kinds of data unchanged."""
-        if not isinstance(data, dict) or "captions" not in data:
+        if not isinstance(data, dict) or "captions" not in data or _is_symbolic(data["captions"]):
             return data
         rest = {name: np.asarray(values) for name, values in data.items() if name != "captions"}
-        return {**rest, "token_ids": self.text_encoder.tokenize(data["captions"])}
+        count = next((len(values) for values in rest.values() if values.ndim), None)
+        return {**rest, "token_ids": self.text_encoder.tokenize(as_rows(data["captions"], "captions", count))}
 
     def call(self, data, training=False):
         latents = self._latents(data, training)
@@ -133,6 +130,7 @@ class LatentDiffusion(TrainableModel):
         }
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        refuse_weights(sample_weight)
         error = ops.mean(ops.square(y_pred["prediction"] - y_pred["target"]), axis=(1, 2, 3))  # (b,)
         return ops.mean(y_pred["weights"] * error)
 
@@ -204,6 +202,11 @@ class LatentDiffusion(TrainableModel):
         if shapes is not None:
             build_with(config["unet"], shapes, config["text_encoder"].conditioning_spec())
         return cls(**config)
+
+
+def _is_symbolic(value):
+    """Whether a value is a tensor of a graph, whose text is not known yet."""
+    return hasattr(value, "dtype") and not hasattr(value, "numpy") and not hasattr(value, "tolist")
 
 
 def _default_objective(min_snr_gamma):

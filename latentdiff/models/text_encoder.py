@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from latentdiff.settings.texts import as_rows
+
 
 def _first_attribute(tokenizer, *names):
     return next((getattr(tokenizer, name) for name in names if getattr(tokenizer, name, None) is not None), None)
@@ -169,12 +171,12 @@ class TextEncoder(keras.Model):
         """Token ids of prompts, of fixed length.
 
         Args:
-            prompts: list of str.
+            prompts: list of str or bytes (UTF-8), or an array or a string tensor of them.
 
         Returns:
             int32 numpy array (len(prompts), sequence_length). Warns when a prompt is cut, and says what was.
         """
-        texts = [str(prompt) for prompt in prompts]
+        texts = as_rows(prompts, "prompts")
         rows = []
         for ids, text in zip(self._ids(texts), texts, strict=True):
             rows.append(self._row(ids, text))  # in a loop, so that a warning is one of the caller's line

@@ -37,10 +37,35 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return {"learning_rate": self.learning_rate, "steps": self.steps, "decay_steps": self.decay_steps}
 
 
+@keras.saving.register_keras_serializable(package="latentdiff")
+class WarmUpAdamW(keras.optimizers.AdamW):
+    """AdamW whose steps are smaller at the beginning. Its `learning_rate` is a number that callbacks may set.
+
+    Args:
+        learning_rate: float, or a schedule.
+        warmup_steps: steps over which updates rise evenly to their full size.
+        kwargs: those of `keras.optimizers.AdamW`.
+    """
+
+    def __init__(self, learning_rate=2e-4, warmup_steps=500, **kwargs):
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.warmup_steps = warmup_steps
+
+    def update_step(self, gradient, variable, learning_rate):
+        share = (ops.cast(self.iterations, "float32") + 1.0) / self.warmup_steps
+        super().update_step(gradient, variable, learning_rate * ops.minimum(share, 1.0))
+
+    def get_config(self):
+        return {**super().get_config(), "warmup_steps": self.warmup_steps}
+
+
 def default_optimizer(learning_rate=2e-4):
-    """AdamW with a warm-up of 500 steps, clipped gradients and a moving average of the weights."""
-    return keras.optimizers.AdamW(
-        WarmUp(learning_rate, 500),
+    """The optimizer of `compile()`: AdamW with a warm-up of 500 steps, clipped gradients and an average of the weights.
+
+    Its learning rate may be set, also by `LearningRateScheduler` and `ReduceLROnPlateau`.
+    """
+    return WarmUpAdamW(
+        learning_rate,
         weight_decay=0.01,
         beta_2=0.99,
         global_clipnorm=1.0,
@@ -53,17 +78,69 @@ class TrainableModel(keras.Model):
     """A `keras.Model` whose `compile()` needs no argument and for which two fits in a row are one long fit.
 
     When `fit` ends, Keras replaces the weights by their moving average (`use_ema`). That is what one wants to use, but
-    not where training should go on: the next `fit` starts from the weights as they were before. The state of the
-    model's `seed_generator` is saved with the weights: a resumed run draws the numbers that it would have drawn. With
-    `compile(steps_per_execution=n)` n steps run in one compiled call, on JAX as on TensorFlow.
+    not where training should go on: the next `fit` starts from the weights as they were before. The states of all
+    seed generators, those of Dropout layers too, are saved with the weights: a resumed run draws the numbers that it
+    would have drawn. With `compile(steps_per_execution=n)` n steps run in one compiled call, on JAX as on TensorFlow.
+
+    All that takes data takes what `fit` takes: a subclass may say in `prepare` how it becomes arrays.
     """
+
+    fixed_variables = ()  # weights that training leaves as they are, although their own layers are trainable
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)  # pixels and latents keep their digits; the parts do cast
         # A callback may want something done before the average takes over, or training breaks off; twice is as once.
         self.before_finalize = lambda: None
 
+    @property
+    def trainable_variables(self):
+        fixed = {id(variable) for variable in self.fixed_variables}
+        return [variable for variable in super().trainable_variables if id(variable) not in fixed]
+
+    @property
+    def non_trainable_variables(self):
+        trained = {id(variable) for variable in self.trainable_variables}
+        return [variable for variable in self.variables if id(variable) not in trained]
+
+    @property
+    def trainable_weights(self):
+        trained = {id(variable) for variable in self.trainable_variables}
+        return [variable for variable in super().trainable_weights if id(variable) in trained]
+
+    @property
+    def non_trainable_weights(self):
+        trained = {id(variable) for variable in self.trainable_variables}
+        return [variable for variable in self.weights if id(variable) not in trained]
+
+    # === What takes data ===
+
+    def prepare(self, data):
+        """`data` as the model computes with it, for instance with token ids in place of captions."""
+        return data
+
+    def __call__(self, data, *args, **kwargs):
+        return super().__call__(self.prepare(data), *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        return super().evaluate(self.prepare(x), *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        return super().predict(self.prepare(x), *args, **kwargs)
+
+    def train_on_batch(self, x, *args, **kwargs):
+        return super().train_on_batch(self.prepare(x), *args, **kwargs)
+
+    def test_on_batch(self, x, *args, **kwargs):
+        return super().test_on_batch(self.prepare(x), *args, **kwargs)
+
+    def predict_on_batch(self, x):
+        return super().predict_on_batch(self.prepare(x))
+
+    # === Training ===
+
     def compile(self, optimizer=None, **kwargs):
+        if kwargs.get("loss") is not None:
+            raise ValueError(f"`loss` must be None: the model has its own losses. Received: loss={kwargs['loss']!r}")
         super().compile(optimizer=default_optimizer() if optimizer is None else optimizer, **kwargs)
         self._before_average = lambda: None
 
@@ -75,8 +152,14 @@ class TrainableModel(keras.Model):
             self.train_function = fuse_steps(self.train_step, self.steps_per_execution)
         return self.train_function
 
-    def fit(self, *args, **kwargs):
+    def fit(self, x=None, *args, validation_data=None, **kwargs):
         self._assert_compile_called("fit")
+        refuse_weights(kwargs.get("sample_weight"), kwargs.get("class_weight"))
+        if isinstance(validation_data, tuple):
+            validation_data = (self.prepare(validation_data[0]), *validation_data[1:])
+        elif validation_data is not None:
+            validation_data = self.prepare(validation_data)
+        kwargs["validation_data"] = validation_data
         self._return_before_average()
         if not self.optimizer.built and all(layer.built for layer in self._flatten_layers()):
             self.optimizer.build(self.trainable_variables)  # or TensorFlow would trace the first step twice
@@ -89,15 +172,15 @@ class TrainableModel(keras.Model):
             if isinstance(error, Exception) and error is not handled:
                 return  # training broke off: let the error speak
             if self._averaging_optimizer.use_ema:
-                weights = [np.array(ops.convert_to_numpy(variable.value)) for variable in variables]
+                weights = [np.array(ops.convert_to_numpy(variable.value)) for variable, _ in self.averages()]
                 self._before_average = lambda: weights  # in a function, out of Keras' tracking
-            finalize(variables)
-            for variable in variables:  # a copy each, since JAX refuses to donate one buffer as weight and as average
-                variable.assign(ops.copy(variable.value))
+                for variable, average in self.averages():
+                    # A copy, since JAX refuses to donate one buffer as weight and as average.
+                    variable.assign(ops.copy(average.value))
 
         self.optimizer.finalize_variable_values = finalize_and_remember
         try:
-            return super().fit(*args, **kwargs)
+            return super().fit(self.prepare(x), *args, **kwargs)
         finally:
             self.optimizer.finalize_variable_values = finalize
             self.before_finalize()  # TensorFlow does not finalize what broke off; what did ignores this
@@ -106,26 +189,54 @@ class TrainableModel(keras.Model):
     def _averaging_optimizer(self):
         return getattr(self.optimizer, "inner_optimizer", self.optimizer)  # Keras wraps it under mixed_float16
 
+    def averages(self):
+        """Pairs of a weight that is trained and its moving average, both variables.
+
+        A weight that was frozen since `compile` has an average, too, but is in no pair: it must stay as it is.
+        """
+        optimizer = self._averaging_optimizer
+        trained = {id(variable) for variable in self.trainable_variables}
+        pairs = zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True)
+        return [(variable, average) for variable, average in pairs if id(variable) in trained and average is not None]
+
     def _return_before_average(self):
         """Puts the weights back that the last `fit` averaged away, unless they were changed since."""
         weights = self._before_average()
-        if weights is None:
+        pairs = [] if weights is None else self.averages()
+        if weights is None or len(weights) != len(pairs):  # what is frozen now keeps its average
             return
-        averages = self._averaging_optimizer._model_variables_moving_average
-        pairs = [
-            (ops.convert_to_numpy(variable.value), ops.convert_to_numpy(average.value))
-            for variable, average in zip(self.trainable_variables, averages, strict=True)
-        ]
-        if all(np.array_equal(value, average) for value, average in pairs):
-            for variable, value in zip(self.trainable_variables, weights, strict=True):
+        values = [[ops.convert_to_numpy(variable.value) for variable in pair] for pair in pairs]
+        if all(np.array_equal(value, average) for value, average in values):
+            for (variable, _), value in zip(pairs, weights, strict=True):
                 variable.assign(value)
+
+    # === Seeds ===
+
+    def seed_generators(self):
+        """All seed generators of the model and its layers, its own first."""
+        layers = self._flatten_layers(include_self=True)
+        found = [self.seed_generator, *(generator for layer in layers for generator in layer._seed_generators)]
+        return list({id(generator): generator for generator in found}.values())
 
     def save_own_variables(self, store):
         super().save_own_variables(store)
-        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state.value)
+        for index, generator in enumerate(self.seed_generators()):
+            store[_seed_key(index)] = ops.convert_to_numpy(generator.state.value)
 
     def load_own_variables(self, store):
         values = {key: store[key] for key in store.keys()}  # noqa: SIM118 (a store is no dict: it has no items)
-        if "seed_state" in values:
-            self.seed_generator.state.assign(np.array(values.pop("seed_state")))
-        super().load_own_variables(values)
+        for index, generator in enumerate(self.seed_generators()):
+            if _seed_key(index) in values:  # files of earlier versions have the first one only
+                generator.state.assign(np.array(values[_seed_key(index)]))
+        super().load_own_variables({key: value for key, value in values.items() if not key.startswith("seed_state")})
+
+
+def refuse_weights(sample_weight=None, class_weight=None):
+    """Raises ValueError where weights are given, which the losses would ignore."""
+    for name, value in {"sample_weight": sample_weight, "class_weight": class_weight}.items():
+        if value is not None:
+            raise ValueError(f"`{name}` must be None: the losses weigh all images alike. Received: {name}={value!r}")
+
+
+def _seed_key(index):
+    return f"seed_state_{index}" if index else "seed_state"

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 from pathlib import Path
 
+import filelock
 import keras
 
 from latentdiff.models.trainable_model import WarmUp
@@ -13,6 +14,7 @@ from latentdiff.recipes.devices import shared_batches
 from latentdiff.recipes.experiment import Experiment
 
 QUICK_LIMIT = 32  # images of a trial
+LOCK = ".lock"
 ENDLESS = 10**6  # epochs, for a run that a clock ends
 log = logging.getLogger(__name__)
 
@@ -47,16 +49,20 @@ class Run:
 
     @contextlib.contextmanager
     def started(self):
-        """Within it the run has its folder, the seed, the dtype policy and the devices; then all is as before."""
+        """Within it the run has its folder, the seed, the dtype policy and the devices; then all is as before.
+
+        Raises:
+            ValueError: another process trains in the folder.
+        """
         policy = keras.config.dtype_policy()
         self.output.mkdir(parents=True, exist_ok=True)
-        keras.utils.set_random_seed(self.experiment.seed)
-        keras.config.set_dtype_policy(self.experiment.dtype)
-        try:
-            with shared_batches():
+        with locked(self.output), shared_batches():
+            keras.utils.set_random_seed(self.experiment.seed)
+            keras.config.set_dtype_policy(self.experiment.dtype)
+            try:
                 yield
-        finally:
-            keras.config.set_dtype_policy(policy)
+            finally:
+                keras.config.set_dtype_policy(policy)
 
     def load_autoencoder(self):
         """The autoencoder of stage one; ValueError if there is none."""
@@ -73,6 +79,26 @@ class Run:
         if self.minutes:
             return self.epochs or ENDLESS, [TimeLimit(self.minutes)]
         return self.epochs or epochs, []
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Within it no other process can lock the folder; the lock of a process that is killed is gone with it.
+
+    Raises:
+        ValueError: another process has it.
+    """
+    lock = filelock.FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise ValueError(
+            f"`output` must be the folder of one process: another one trains there. Received: output={str(folder)!r}"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def fit(model, batches, run, stage, epochs, callbacks=(), **options):

@@ -186,6 +186,8 @@ def test_tf_data(untouched):
     dataset = tf.data.Dataset.from_tensor_slices(data).batch(2)
     assert model.evaluate(dataset, verbose=0) == pytest.approx(model.evaluate(data, batch_size=2, verbose=0))
     dataset = tf.data.Dataset.from_tensor_slices(forms_of_data(model)["images, captions"]).batch(2)
+    model = tiny_latent_diffusion()
+    model.compile()  # in a graph captions are not known
     with pytest.raises(ValueError, match="captions in a dataset must be 'token_ids', from `text_encoder.tokenize`"):
         model.evaluate(dataset, verbose=0)
 
@@ -319,3 +321,78 @@ def test_timesteps_keep_their_digits_in_half_precision():
     answers = [arrays(unet({**inputs, "timesteps": ops.convert_to_tensor([time])})) for time in (900.0, 901.0)]
     assert np.abs(answers[0] - answers[1]).max() > 1e-3
     assert tiny_autoencoder(dtype="mixed_bfloat16").dtype_policy.name == "mixed_bfloat16"
+
+
+# === Captions of any kind ===
+
+
+def caption_kinds():
+    encoded = [caption.encode() for caption in CAPTIONS]
+    kinds = [CAPTIONS, tuple(CAPTIONS), encoded, np.array(CAPTIONS), np.array(encoded), np.array(encoded, object)]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        kinds += [tf.constant(CAPTIONS), list(tf.constant(CAPTIONS))]
+    return kinds
+
+
+@pytest.mark.parametrize("captions", caption_kinds(), ids=lambda value: type(value).__name__)
+def test_captions_of_any_kind_are_the_same_text(captions, untouched):
+    prepared = untouched.prepare({"latents": LATENTS, "captions": captions})
+    np.testing.assert_array_equal(prepared["token_ids"], untouched.text_encoder.tokenize(CAPTIONS))
+
+
+@pytest.mark.parametrize(
+    "captions, message",
+    [
+        (["a", None, "b", "c"], "`captions`, row 1, must be text. Received: None"),
+        (["a", "b", float("nan"), "c"], "`captions`, row 2, must be text. Received: nan"),
+        (["a", "b", "c", 3], "`captions`, row 3, must be text. Received: 3"),
+        (["a", "b", "\ud83d", "c"], "`captions`, row 2, must be valid Unicode text"),
+        ([b"a", b"b", b"caf\xe9", b"c"], "`captions`, row 2, must be valid Unicode text"),
+        (["a", "b"], "`captions` must be one text for each of the 4 rows. Received: 2"),
+        ("a cat", "`captions` must be one text for each row"),
+        (b"acat", "`captions` must be one text for each row"),
+        (None, "`captions` must be one text for each row"),
+    ],
+)
+def test_captions_that_are_no_text_are_named_by_all_that_takes_them(captions, message, untouched):
+    data, good = {"latents": LATENTS, "captions": captions}, {"latents": LATENTS, "captions": CAPTIONS}
+    for take in (untouched.fit, untouched.evaluate, untouched.predict, untouched.train_on_batch, untouched):
+        with pytest.raises(ValueError, match=message):
+            take(data)
+    with pytest.raises(ValueError, match=message):
+        untouched.fit(good, validation_data=(data,))
+
+
+def test_what_fit_takes_everything_takes():
+    model = compile_quietly(tiny_latent_diffusion(), optimizer=sgd())
+    data = {"latents": LATENTS, "captions": CAPTIONS}
+    expected = model.evaluate(data, batch_size=4, verbose=0)
+    assert model.test_on_batch(data) == pytest.approx(expected, rel=1e-5)
+    for validation in (data, (data,), (data, None)):
+        history = model.fit(data, batch_size=4, epochs=1, verbose=0, validation_data=validation).history
+        assert np.isfinite(history["val_loss"]).all()
+    assert np.isfinite(model.train_on_batch(data))
+    for answer in (model.predict(data, verbose=0), model.predict_on_batch(data), model(data)):
+        assert answer["prediction"].shape == LATENTS.shape
+
+
+# === Whose model is it? ===
+
+
+def test_the_autoencoder_stays_the_users():
+    autoencoder = compile_quietly(randomize(tiny_autoencoder()), optimizer=sgd())
+    autoencoder.fit(IMAGES, epochs=1, verbose=0)
+    model = compile_quietly(tiny_latent_diffusion(autoencoder=autoencoder), optimizer=sgd())
+    assert autoencoder.trainable and autoencoder.trainable_variables
+    mine = {id(variable) for variable in autoencoder.variables}
+    assert not mine & {id(variable) for variable in model.trainable_variables}
+    every = [*model.trainable_variables, *model.non_trainable_variables]
+    assert {id(variable) for variable in every} == {id(variable) for variable in model.variables}
+    assert len(every) == len(model.variables)
+    before = autoencoder.get_weights()
+    model.fit({"images": IMAGES, "captions": CAPTIONS}, epochs=1, verbose=0)
+    assert largest_change(before, autoencoder.get_weights()) == 0.0
+    autoencoder.fit(IMAGES, epochs=1, verbose=0)
+    assert largest_change(before, autoencoder.get_weights()) > 0.0

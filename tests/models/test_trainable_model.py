@@ -1,10 +1,18 @@
 import keras
 import numpy as np
 import pytest
-from harness import arrays, assert_close, needs_tensorflow, normal, tiny_autoencoder, tiny_text_to_image
+from harness import (
+    arrays,
+    assert_close,
+    compile_quietly,
+    needs_tensorflow,
+    normal,
+    tiny_autoencoder,
+    tiny_text_to_image,
+)
 from keras import ops
 
-from latentdiff.models.trainable_model import TrainableModel, WarmUp, default_optimizer
+from latentdiff.models.trainable_model import TrainableModel, WarmUp, WarmUpAdamW, default_optimizer
 from latentdiff.models.unet import UNet
 from latentdiff.recipes.callbacks import AveragedWeights
 
@@ -291,3 +299,119 @@ def test_steps_in_one_call_are_the_steps_one_by_one(batch_size, steps):
     for left, right in zip(raw_weights(one_by_one), raw_weights(together), strict=True):
         assert_close(left, right, 1e-6)
     assert int(together.optimizer.iterations) == 9
+
+
+# === Parts that are frozen, and layers that draw ===
+
+
+class Dropping(TrainableModel):
+    """Two layers with dropout of their own seeds between them."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.last = keras.layers.Dense(8, name="first"), keras.layers.Dense(1, name="last")
+        self.dropout = keras.Sequential([keras.layers.Dropout(0.5, seed=3), keras.layers.Dropout(0.5, seed=4)])
+        self.seed_generator = keras.random.SeedGenerator(0)
+
+    def call(self, data, training=False):
+        return self.last(self.dropout(self.first(data), training=training))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return ops.mean(ops.square(y_pred - x[:, :1]))
+
+
+def dropping():
+    keras.utils.set_random_seed(2)
+    model = Dropping()
+    model(normal(0, 2, 4))
+    return compile_quietly(model, optimizer=keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.9))
+
+
+def test_a_resumed_run_with_dropout_has_the_losses_of_a_whole_one(tmp_path):
+    data, options = normal(1, 16, 4), {"batch_size": 4, "shuffle": False, "verbose": 0}
+    whole = dropping().fit(data, epochs=4, **options).history["loss"]
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    callbacks = [keras.callbacks.BackupAndRestore(str(tmp_path)), AveragedWeights()]
+    with pytest.raises(KeyboardInterrupt):
+        dropping().fit(data, epochs=4, callbacks=[*callbacks, Stop()], **options)
+    callbacks = [keras.callbacks.BackupAndRestore(str(tmp_path)), AveragedWeights()]
+    resumed = dropping().fit(data, epochs=4, callbacks=callbacks, **options).history["loss"]
+    assert len(resumed) == 2
+    np.testing.assert_allclose(resumed, whole[2:], rtol=1e-5)
+
+
+def test_files_of_earlier_versions_have_one_seed_state(tmp_path):
+    model = dropping()
+    assert len(model.seed_generators()) == 3
+    store = {}
+    model.save_own_variables(store)
+    assert {"seed_state", "seed_state_1", "seed_state_2"} <= set(store)
+    del store["seed_state_1"], store["seed_state_2"]
+    store["seed_state"] = store["seed_state"] + 5
+    model.load_own_variables(store)
+    np.testing.assert_array_equal(model.seed_generator.state, store["seed_state"])
+
+
+def test_a_part_may_be_frozen_between_two_fits():
+    model, data = dropping(), normal(1, 16, 4)
+    model.fit(data, epochs=1, batch_size=4, verbose=0)
+    model.first.trainable = False
+    frozen, free = (np.array(layer.kernel) for layer in (model.first, model.last))
+    model.fit(data, epochs=2, batch_size=4, verbose=0, callbacks=[AveragedWeights()])
+    np.testing.assert_allclose(model.first.kernel, frozen, atol=1e-6)  # Keras swaps by adding on TensorFlow
+    assert np.abs(np.array(model.last.kernel) - free).max() > 1e-4
+    model.first.trainable = True
+    model.fit(data, epochs=1, batch_size=4, verbose=0)
+    assert np.abs(np.array(model.first.kernel) - frozen).max() > 1e-4
+
+
+# === The default optimizer, and what would be ignored ===
+
+
+def test_the_default_optimizer_warms_up_and_takes_a_learning_rate():
+    model = make()
+    model.compile(
+        default_optimizer(1e-2), **({"jit_compile": False} if keras.backend.backend() == "tensorflow" else {})
+    )
+    assert float(model.optimizer.learning_rate) == pytest.approx(1e-2)
+    seen = []
+
+    def schedule(epoch, rate):
+        seen.append(rate)
+        return rate / 2
+
+    plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", min_delta=1e9, patience=0, factor=0.1)
+    fit(model, 2, callbacks=[keras.callbacks.LearningRateScheduler(schedule), plateau])
+    assert seen[0] == pytest.approx(1e-2) and float(model.optimizer.learning_rate) < 0.3 * seen[1]
+    model.optimizer.learning_rate = 3e-3
+    copy = keras.optimizers.deserialize(keras.optimizers.serialize(model.optimizer))
+    assert isinstance(copy, WarmUpAdamW) and float(copy.learning_rate) == pytest.approx(3e-3)
+
+
+def test_warm_up_scales_the_first_updates():
+    moved = []
+    for optimizer in (WarmUpAdamW(0.1, warmup_steps=4), keras.optimizers.AdamW(0.1)):
+        weight = keras.Variable(np.zeros(1, "float32"))
+        optimizer.build([weight])
+        places = [0.0]
+        for _ in range(6):
+            optimizer.apply([np.ones(1, "float32")], [weight])
+            places.append(float(weight.value[0]))
+        moved.append(np.diff(places))
+    np.testing.assert_allclose(moved[0] / moved[1], [0.25, 0.5, 0.75, 1, 1, 1], rtol=0.02)
+
+
+@pytest.mark.parametrize("name, value", [("sample_weight", np.ones(12)), ("class_weight", {0: 2.0})])
+def test_weights_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be None: the losses weigh all images alike"):
+        fit(make(), 1, **{name: value})
+
+
+def test_another_loss_is_refused():
+    with pytest.raises(ValueError, match="`loss` must be None: the model has its own losses. Received: loss='mse'"):
+        Noisy().compile(loss="mse")

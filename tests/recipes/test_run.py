@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import keras
 import pytest
 
@@ -31,3 +34,27 @@ def test_training_is_as_long_as_the_run_says_else_the_experiment(tmp_path):
     assert Run(experiment, tmp_path, epochs=7).length(4) == (7, [])
     epochs, (limit,) = Run(experiment, tmp_path, minutes=2.0).length(4)
     assert epochs > 1000 and limit.minutes == 2.0
+
+
+OTHER = """
+import sys, time
+from pathlib import Path
+from latentdiff.recipes.run import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_two_processes_can_not_train_in_one_folder(tmp_path):
+    other = subprocess.Popen([sys.executable, "-c", OTHER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "locked\n"
+        message = "must be the folder of one process.*Received: output="
+        with pytest.raises(ValueError, match=message), Run(Experiment(), tmp_path).started():
+            pytest.fail("the folder is locked")
+    finally:
+        other.kill()
+        other.communicate()
+    with Run(Experiment(), tmp_path).started():  # what a killed process had locked is free
+        assert keras.config.dtype_policy().name == "float32"
