@@ -22,7 +22,7 @@ def get_experiment(quick=False):
         autoencoder=dict(
             latent_channels=3, patch_size=2, middle_attention=False, perceptual_weight=0.0, latent_noise=0.25, **sizes
         ),
-        unet=dict(attention_levels=(), num_heads=2, pool_context=True, **sizes),
+        network=dict(attention_levels=(), num_heads=2, pool_context=True, **sizes),
         noise_schedule=dict(kind="scaled_linear"),
         sequence_length=8,
         autoencoder_learning_rate=RATE,

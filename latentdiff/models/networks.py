@@ -13,6 +13,27 @@ NETWORKS = {"unet": UNet, "dit": DiT}
 LATENT_INPUTS = ("noisy_latents", "timesteps")
 
 
+def network_class(arguments):
+    """The class that `arguments["network"]` names, a `UNet` where it is left out; ValueError for an unknown name."""
+    name = arguments.get("network", "unet")
+    if name not in NETWORKS:
+        raise ValueError(f"`network` must be one of {sorted(NETWORKS)}. Received: network={name!r}")
+    return NETWORKS[name]
+
+
+def make_network(arguments, latent_shape, context_dim, num_tokens=None):
+    """A network with fresh weights.
+
+    Args:
+        arguments: dict of `network`, a name of `NETWORKS`, and the arguments of its class but for the following ones.
+        latent_shape: (height, width, channels) of the latents.
+        context_dim: width of the text features.
+        num_tokens: length of the text features, or None for any.
+    """
+    others = {name: value for name, value in arguments.items() if name != "network"}
+    return network_class(arguments)(latent_shape, context_dim, num_tokens, **others)
+
+
 def input_shapes(network):
     """Shapes with the batch in front of the inputs of a network, by name; None for a model that does not say.
 

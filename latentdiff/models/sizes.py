@@ -5,7 +5,7 @@ Start from a row, and change what should differ:
 >>> network = build_network("emoji-128", (16, 16, 8), text_encoder.context_dim, dropout=0.1)
 """
 
-from latentdiff.models.networks import NETWORKS
+from latentdiff.models.networks import make_network
 
 _SD = {"network": "unet", "widths": (320, 640, 1280, 1280), "num_blocks": 2, "attention_levels": (0, 1, 2)}
 # Peebles and Xie, arXiv:2212.09748, table 1; the number behind the stroke is the side of a patch.
@@ -62,5 +62,4 @@ def build_network(size, latent_shape, context_dim, num_tokens=None, **changes):
     """
     if size not in SIZES:
         raise ValueError(f"`size` must be one of {sorted(SIZES)}. Received: size={size!r}")
-    arguments = {**SIZES[size], **changes}
-    return NETWORKS[arguments.pop("network")](latent_shape, context_dim, num_tokens, **arguments)
+    return make_network({**SIZES[size], **changes}, latent_shape, context_dim, num_tokens)

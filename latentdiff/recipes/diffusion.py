@@ -9,7 +9,7 @@ from latentdiff.data.batches import Batches
 from latentdiff.data.latent_cache import load_latents
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
 from latentdiff.models.latent_diffusion import LatentDiffusion
-from latentdiff.models.unet import UNet
+from latentdiff.models.networks import make_network
 from latentdiff.pipelines.text_to_image import TextToImage
 from latentdiff.recipes.autoencoder import copy_weights
 from latentdiff.recipes.callbacks import Preview
@@ -43,7 +43,7 @@ def train_diffusion(run, text_encoder=None, init=None):
         autoencoder = run.load_autoencoder()
         latents, records = load_latents(run.output, run.train_split, autoencoder)
         model = _build(run.experiment, autoencoder, latents.shape[2:], text_encoder, init)
-        log.info("U-Net: %s parameters", f"{model.unet.count_params():,}")
+        log.info("network: %s parameters", f"{model.network.count_params():,}")
         pipeline = TextToImage(model, **run.experiment.generate)
         _fit(pipeline, np.asarray(latents), records, run)
         _save(pipeline, run)  # a run that is resumed may have no epoch left
@@ -54,13 +54,13 @@ def train_diffusion(run, text_encoder=None, init=None):
 def _build(experiment, autoencoder, latent_shape, text_encoder, init):
     start = TextToImage.from_preset(init).model if init else None
     encoder = load_text_encoder(text_encoder, experiment) if text_encoder else start.text_encoder
-    unet = UNet(latent_shape, encoder.context_dim, encoder.sequence_length, **experiment.unet)
+    network = make_network(experiment.network, latent_shape, encoder.context_dim, encoder.sequence_length)
     if start:
-        copy_weights(start.unet, unet, "unet")
+        copy_weights(start.network, network, "network")
     return LatentDiffusion(
         autoencoder,
         encoder,
-        unet,
+        network,
         NoiseSchedule(**experiment.noise_schedule),
         prediction_type=experiment.prediction_type,
         context_dropout=experiment.context_dropout,

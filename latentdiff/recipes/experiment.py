@@ -24,8 +24,9 @@ def _autoencoder():
     }
 
 
-def _unet():
+def _network():
     return {
+        "network": "unet",
         "widths": (192, 256),
         "num_blocks": 2,
         "attention_levels": (0, 1),
@@ -45,8 +46,8 @@ def _generate():
 class Experiment:
     """The settings of both training stages. The default networks are those of the shipped preset `emoji-128`.
 
-    Parts (`autoencoder`, `unet`, `noise_schedule`, `generate`) are dicts of constructor arguments, or dataclasses with
-    fields of these names.
+    Parts (`autoencoder`, `network`, `noise_schedule`, `generate`) are dicts of constructor arguments, or dataclasses
+    with fields of these names.
 
     Raises:
         ValueError: an unknown field or constructor argument, with the nearest known one; a value of another type or
@@ -93,8 +94,9 @@ class Experiment:
 
     # === Diffusion ===
 
-    unet: dict = dataclasses.field(default_factory=_unet)
-    """Arguments of `UNet`, without the shapes of latents and context."""
+    network: dict = dataclasses.field(default_factory=_network)
+    """`network`, a name of `models.networks.NETWORKS` ("unet" if left out), and the arguments of its class, without the
+    shapes of latents and context. Rows of `models.sizes.SIZES` are such dicts."""
     noise_schedule: dict = dataclasses.field(default_factory=lambda: {"kind": "cosine"})
     """Arguments of `NoiseSchedule`."""
     prediction_type: str = "velocity"
@@ -145,13 +147,14 @@ class Experiment:
         return dataclasses.replace(self, **changes)
 
     def _check_parts(self):
-        from latentdiff import Autoencoder, NoiseSchedule, TextToImage, UNet  # slow to import
+        from latentdiff import Autoencoder, NoiseSchedule, TextToImage  # slow to import
+        from latentdiff.models.networks import network_class
 
-        given = {UNet: ("latent_shape", "context_dim", "context_length"), TextToImage: ("model",)}
-        parts = {"autoencoder": Autoencoder, "unet": UNet, "noise_schedule": NoiseSchedule, "generate": TextToImage}
+        parts = {"autoencoder": Autoencoder, "noise_schedule": NoiseSchedule, "generate": TextToImage}
+        parts["network"] = network_class(self.network)
+        given = {"latent_shape", "context_dim", "num_tokens", "model", "kwargs"}  # by the run
         for name, kind in parts.items():
-            known = [argument for argument in inspect.signature(kind).parameters if argument != "kwargs"]
-            known = [argument for argument in known if argument not in given.get(kind, ())]
+            known = [*(set(inspect.signature(kind).parameters) - given), *(["network"] if name == "network" else [])]
             check_names(getattr(self, name), known, name)
 
 

@@ -15,7 +15,7 @@ from latentdiff.recipes.experiments import NAMES, load_experiment
             {"autoencoder": {"latent_chanels": 8}},
             "`autoencoder` has no .*did you mean `latent_channels`",
         ),
-        ({"unet": {"width": (8,)}}, "`unet` has no `width`: did you mean `widths`"),
+        ({"network": {"width": (8,)}}, "`network` has no `width`: did you mean `widths`"),
         ({"noise_schedule": {"knd": "cosine"}}, "`noise_schedule` has no `knd`: did you mean `kind`"),
         ({"generate": {"steps": 3}}, "`generate` has no `steps`: did you mean `num_steps`"),
         ({"batch_size": 8.0}, "`batch_size` must be of type int. Received: batch_size=8.0"),
@@ -27,7 +27,7 @@ from latentdiff.recipes.experiments import NAMES, load_experiment
         ({"ema": 1.5}, r"`ema` must lie in \[0, 1\]"),
         ({"captions": ["a cat"]}, "`captions` must be of type Callable"),
         ({"preview_prompts": "a cat"}, "`preview_prompts` must be of type Sequence or NoneType"),
-        ({"unet": [("widths", 8)]}, "`unet` must be of type dict"),
+        ({"network": [("widths", 8)]}, "`network` must be of type dict"),
     ],
 )
 def test_a_wrong_field_is_named(fields, message):

@@ -58,5 +58,5 @@ def test_quick_is_smaller(path):
 
 def test_part_two_goes_on_from_part_one():
     one, two = (load_experiment(path) for path in FILES if path.stem.startswith("emoji_128"))
-    assert {**two.unet, "dropout": one.unet["dropout"]} == one.unet
+    assert {**two.network, "dropout": one.network["dropout"]} == one.network
     assert two.epochs * two.passes == 2 * 858 and one.epochs * one.passes == 4 * 570

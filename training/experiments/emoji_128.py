@@ -85,7 +85,7 @@ def get_experiment(quick=False):
         autoencoder_learning_rate=5e-4,
         autoencoder_ema=0.999,
         # U-Net.
-        unet=dict(
+        network=dict(
             widths=(192, 256),
             num_blocks=2,
             attention_levels=(0, 1),
@@ -122,7 +122,7 @@ def small(experiment):
         autoencoder_batch_size=8,
         autoencoder_epochs=1,
         autoencoder_passes=1,
-        unet={**experiment.unet, "widths": (32, 32), "num_blocks": 1, "num_heads": 2, "groups": 8},
+        network={**experiment.network, "widths": (32, 32), "num_blocks": 1, "num_heads": 2, "groups": 8},
         batch_size=8,
         steps_per_execution=1,
         epochs=1,

@@ -55,7 +55,7 @@ def get_experiment(quick=False):
         plain_share=0.6,
         autoencoder={**one.autoencoder, "latent_noise": 0.3},
         autoencoder_learning_rate=3e-4,
-        unet={**one.unet, "dropout": 0.05},
+        network={**one.network, "dropout": 0.05},
         learning_rate=6e-4,
         generate={**one.generate, "sampler": {"name": "dpmpp_2m", "temperature": 0.7}},
     )
