@@ -191,7 +191,7 @@ class Autoencoder(TrainableModel):
         mean, log_variance = self._moments(images)
         latents = mean
         if training:
-            draws = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
+            draws = keras.random.normal(ops.shape(mean), dtype="float32", seed=self.seed_generator)
             latents = mean + ops.exp(0.5 * log_variance) * draws
             if self.latent_noise:
                 latents = latents + self._noise_like(mean)
@@ -230,7 +230,9 @@ class Autoencoder(TrainableModel):
         """
         latents, log_variance = self._moments(self._checked(images))
         if sample:
-            latents = latents + ops.exp(0.5 * log_variance) * keras.random.normal(ops.shape(latents), seed=seed)
+            latents = latents + ops.exp(0.5 * log_variance) * keras.random.normal(
+                ops.shape(latents), dtype="float32", seed=seed
+            )
         return (latents - self.latent_mean) / self.latent_std
 
     def decode(self, latents):
@@ -268,9 +270,11 @@ class Autoencoder(TrainableModel):
     def _noise_like(self, latents):
         """Noise for latents, of another strength for each image; it grows with them, so that larger ones don't help."""
         shape = ops.shape(latents)
-        strength = self.latent_noise * keras.random.uniform((shape[0], 1, 1, 1), seed=self.seed_generator)
+        strength = self.latent_noise * keras.random.uniform(
+            (shape[0], 1, 1, 1), dtype="float32", seed=self.seed_generator
+        )
         deviation = ops.sqrt(ops.var(latents, axis=(0, 1, 2)) + 1e-8)  # (c,); has a gradient at 0 too
-        return strength * deviation * keras.random.normal(shape, seed=self.seed_generator)
+        return strength * deviation * keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
 
     def _moments(self, images):
         """Mean and log variance of the posterior, not normalized."""

@@ -103,7 +103,7 @@ class Sampler(abc.ABC):
         here = Moment(noise_schedule, self.timesteps(place, num_steps, noise_schedule))
         there = Moment(noise_schedule, self.timesteps(rows + 1, num_steps, noise_schedule))
         if self.temperature != 1.0:
-            factor = ops.where(place > 0.0, 1.0, self.temperature)
+            factor = ops.cast(ops.where(place > 0.0, 1.0, self.temperature), "float32")
             noisy_latents = noisy_latents * ops.reshape(factor, (-1, 1, 1, 1))
 
         def draws():
