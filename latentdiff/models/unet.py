@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from latentdiff.models.layers import Downsample, GroupNorm, ResnetBlock, SpatialTransformer, Upsample
+from latentdiff.models.quantized import from_quantized_config, quantization_config
 from latentdiff.models.time_and_text import embed_time
 
 
@@ -186,8 +187,9 @@ class UNet(keras.Model):
         return keras.layers.Activation("linear", dtype="float32", name="prediction")(out(x))
 
     def get_config(self):
-        return {**self._config, "name": self.name, "trainable": self.trainable}
+        config = {**self._config, "name": self.name, "trainable": self.trainable}
+        return {**config, **quantization_config(self)}
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config)
+        return from_quantized_config(cls, config)
