@@ -7,8 +7,8 @@ import numpy as np
 from keras import ops
 
 from latentdiff.models import pixels
-from latentdiff.models.autoencoder_parts import build_decoder, build_encoder
 from latentdiff.models.compilation import compile_function
+from latentdiff.models.encoder_and_decoder import build_decoder, build_encoder
 from latentdiff.models.image_batches import check_pixels, image_batches
 from latentdiff.models.losses.adversarial import Adversary
 from latentdiff.models.trainable_model import TrainableModel, refuse_weights
@@ -142,7 +142,7 @@ class Autoencoder(TrainableModel):
         mean, log_variance = self._moments(images)
         latents = mean
         if training:
-            draws = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
+            draws = keras.random.normal(ops.shape(mean), dtype="float32", seed=self.seed_generator)
             latents = mean + ops.exp(0.5 * log_variance) * draws
             if self.latent_noise:
                 latents = latents + self._noise_like(mean)
@@ -188,7 +188,9 @@ class Autoencoder(TrainableModel):
         """
         latents, log_variance = self._moments(self._checked(images))
         if sample:
-            latents = latents + ops.exp(0.5 * log_variance) * keras.random.normal(ops.shape(latents), seed=seed)
+            latents = latents + ops.exp(0.5 * log_variance) * keras.random.normal(
+                ops.shape(latents), dtype="float32", seed=seed
+            )
         return (latents - self.latent_mean) / self.latent_std
 
     def decode(self, latents):
@@ -229,9 +231,11 @@ class Autoencoder(TrainableModel):
     def _noise_like(self, latents):
         """Noise of a random strength per image; it scales with the latents, so that larger ones do not help."""
         shape = ops.shape(latents)
-        strength = self.latent_noise * keras.random.uniform((shape[0], 1, 1, 1), seed=self.seed_generator)
+        strength = self.latent_noise * keras.random.uniform(
+            (shape[0], 1, 1, 1), dtype="float32", seed=self.seed_generator
+        )
         deviation = ops.sqrt(ops.var(latents, axis=(0, 1, 2)) + 1e-8)  # (c,); has a gradient at 0 too
-        return strength * deviation * keras.random.normal(shape, seed=self.seed_generator)
+        return strength * deviation * keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
 
     def _moments(self, images):
         """Mean and log variance of the posterior, not normalized."""

@@ -146,8 +146,8 @@ class LatentDiffusion(TrainableModel):
         batch = ops.shape(latents)[0]
         rows = ops.arange(batch, dtype="int32")
         if training:
-            offset = keras.random.uniform((), seed=self.seed_generator)
-            draws = keras.random.normal(ops.shape(latents), seed=self.seed_generator)
+            offset = keras.random.uniform((), dtype="float32", seed=self.seed_generator)
+            draws = keras.random.normal(ops.shape(latents), dtype="float32", seed=self.seed_generator)
         else:
             offset, draws = 0.5, noise.normal(rows, latents.shape[1:])
         # One offset for the whole batch: each row takes its own slice of time (Kingma et al., arXiv:2107.00630, I.1).
@@ -173,7 +173,7 @@ class LatentDiffusion(TrainableModel):
     def _with_drops(self, text):
         """Token ids or members of the conditioning, where those of the empty caption stand in some rows."""
         batch = ops.shape(next(iter(text.values())))[0]
-        dropped = keras.random.uniform((batch,), seed=self.seed_generator) < self.context_dropout
+        dropped = keras.random.uniform((batch,), dtype="float32", seed=self.seed_generator) < self.context_dropout
         null = {"token_ids": ops.convert_to_tensor(self.text_encoder.tokenize([""]))}
         if "token_ids" not in text:
             null = self.condition(null["token_ids"])
