@@ -105,12 +105,12 @@ def sync_tree(folder):
             sync(path)
 
 
-def remove_litter(folder):
-    """Removes the drafts in a folder that a killed process left there."""
+def remove_litter(folder, age=LITTER_AGE):
+    """Removes the drafts in a folder that a killed process left there, where nobody wrote for `age` seconds."""
     for path in folder.glob(".draft-*"):
         parts = [path, *path.rglob("*")] if path.is_dir() else [path]
         with contextlib.suppress(OSError):  # another process may put it in place just now
-            if time.time() - max(part.stat().st_mtime for part in parts) > LITTER_AGE:
+            if time.time() - max(part.stat().st_mtime for part in parts) >= age:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -48,16 +48,16 @@ for first, second in (("pieces", "whole"), ("whole", "pieces")):
     save_preset(home / "new", new.model, settings[1], **options[second])
     expected = {"old": content(home / "old"), "new": content(home / "new")}
     names = {path.name for path in (home / "new").iterdir()} | {"README.md"}
-    found, count, killed = [], 0, True
+    found, count, killed = [], 0 if first == "pieces" else -2, True
     while killed:
-        count += 2
+        count += 4
         folder = home / "now"
         shutil.copytree(home / "old", folder)
         save = lambda: save_preset(folder, new.model, settings[1], **options[second])
         killed = killed_at(count, folder, save)
         seen = content(folder)
         found += [name for name in expected if seen == expected[name]]
-        assert 2 * len(found) == count, (count, sorted(folder.rglob("*")))
+        assert -(-count // 4) == len(found), (count, sorted(folder.rglob("*")))
         assert (folder / "README.md").read_text() == "card"
         if len(found) % 8 == 0:
             assert TextToImage.from_preset(folder).num_steps == (5 if found[-1] == "old" else 7)
@@ -80,7 +80,7 @@ def test_killed_at_any_moment_the_old_or_the_new_preset_is_there(tmp_path):
     assert run.returncode == 0, run.stderr[-3000:]
     for line in run.stdout.splitlines():
         count, old, new = map(int, line.split())
-        assert count == old + new and min(old, new) > 5  # killed often enough on both sides
+        assert count == old + new and min(old, new) > 2  # killed often enough on both sides
 
 
 # === Laws ===
