@@ -41,6 +41,7 @@ from latentdiff.models.losses import LPIPS
 from latentdiff.models.pixels import to_uint8
 from latentdiff.recipes.baselines.networks import CODE_DIM, caption_features
 from latentdiff.settings.prompt_syntax import parse
+from latentdiff.whole_files import replaced, write_text
 
 SHEET_SEED = 7
 
@@ -123,7 +124,8 @@ class Bench:
 def save_sheet(path, make):
     """The prompts of the lesson, one picture each, in rows: lossless WebP."""
     images = make(list(PROMPTS), SHEET_SEED + np.arange(len(PROMPTS)))
-    Image.fromarray(image_grid(images, columns=COLUMNS, padding=0)).save(path, lossless=True)
+    with replaced(path) as draft:
+        Image.fromarray(image_grid(images, columns=COLUMNS, padding=0)).save(draft, "WEBP", lossless=True)
 
 
 def parse_arguments(argv=None):
@@ -178,7 +180,7 @@ def main(argv=None):
         record["makers"][name] = {"trained": trained, **measures}
         print(f"{name}, {trained}:", {key: round(value, 4) for key, value in measures.items()}, flush=True)
         save_sheet(args.output / f"{name}.webp", make)
-    (args.output / "baselines.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_text(args.output / "baselines.json", json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

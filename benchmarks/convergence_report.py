@@ -4,6 +4,8 @@ import importlib.util
 import json
 from pathlib import Path
 
+from latentdiff.whole_files import replaced, write_text
+
 SCORES = {"frechet": "Frechet distance", "kid_x1000": "KID x 1000"}
 FORMATS = {"frechet": "{:.2f}", "kid_x1000": "{:.2f}"}
 
@@ -19,9 +21,9 @@ def write_report(results, folder, plot=False):
         str, the Markdown, and below it where there is no plot.
     """
     folder = Path(folder)
-    (folder / "samplers.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    write_text(folder / "samplers.json", json.dumps(results, indent=1) + "\n")
     text = markdown(results)
-    (folder / "samplers.md").write_text(text, "utf-8")
+    write_text(folder / "samplers.md", text)
     if not plot:
         return text
     if importlib.util.find_spec("matplotlib") is None:
@@ -76,4 +78,5 @@ def draw(results, path):
             axes.set_yscale("log")
         axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    with replaced(path) as draft:
+        figure.savefig(draft, dpi=120)

@@ -17,6 +17,7 @@ from benchmarks.asked import sample_rows
 from latentdiff import ImageToImage, TextToImage
 from latentdiff.data.captioned_images import load_images
 from latentdiff.evaluation import psnr
+from latentdiff.whole_files import write_text
 
 
 def measure(model, images, prompts, num_steps, num_iterations):
@@ -60,7 +61,7 @@ def main(argv=None):
         row = measure(model, pictures.images, pictures.prompts, args.num_steps, num_iterations)
         print({key: value for key, value in row.items() if not isinstance(value, list)}, flush=True)
         results.append(row)
-        args.output.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        write_text(args.output, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from latentdiff.data.images import image_grid, save_png
+from latentdiff.whole_files import write_text
 
 # (title, key of a row, format) of the columns of each table.
 TABLES = {
@@ -82,8 +83,8 @@ class Report:
 
     def write(self):
         content = {"settings": self.settings, "facts": self.facts, "tables": self.rows, "answers": self.answers}
-        (self.folder / "quality.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        (self.folder / "quality.md").write_text(self.markdown(), "utf-8")
+        write_text(self.folder / "quality.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_text(self.folder / "quality.md", self.markdown())
 
     def markdown(self):
         """All tables that have rows, as Markdown."""

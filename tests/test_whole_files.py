@@ -1,10 +1,13 @@
-"""Folders that are put in place whole, and in whose place the old one stays until then."""
+"""Files and folders that are put in place whole, and in whose place the old one stays until then."""
 
+import os
 import pathlib
+import stat
 
 import pytest
 
-from latentdiff.whole_files import draft_of
+from latentdiff import whole_files
+from latentdiff.whole_files import draft_of, remove_litter, replaced, write_bytes, write_text
 
 
 @pytest.fixture
@@ -23,6 +26,64 @@ def names(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+# === Files ===
+
+
+@pytest.mark.parametrize("write_file, content", [(write_bytes, b"a\r\nb"), (write_text, "\u00e9\n")])
+def test_a_file_is_written_and_replaced(write_file, content, tmp_path):
+    path = tmp_path / "file.txt"
+    for _ in range(2):
+        write_file(path, content)
+        assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
+    assert names(tmp_path) == ["file.txt"]
+
+
+def test_a_file_stays_as_it_was_when_the_work_fails(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replaced(path) as draft:
+        draft.write_text("half")
+        assert path.read_text() == "old" and draft.suffix == ".txt"
+        raise RuntimeError
+    assert names(tmp_path) == ["file.txt"] and path.read_text() == "old"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions, and links for administrators only")
+def test_a_replaced_file_keeps_its_permissions_and_its_links(tmp_path):
+    path, link = tmp_path / "file.txt", tmp_path / "link.txt"
+    write_text(path, "old")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    write_text(link, "new")
+    assert link.is_symlink() and path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such file")
+def test_what_is_no_regular_file_is_written_as_it_is():
+    with replaced("/dev/null") as path:
+        assert path == pathlib.Path("/dev/null")
+
+
+def test_long_names(tmp_path):
+    write_text(tmp_path / ("\u00e9" * 120 + ".txt"), "text")
+    assert len(names(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("age, left", [(10.0, [".draft-1-a/b", ".draft-2-c"]), (7200.0, [])])
+def test_litter_is_removed_when_it_is_old(age, left, tmp_path):
+    (tmp_path / ".draft-1-a").mkdir()
+    for path in (tmp_path / ".draft-1-a" / "b", tmp_path / ".draft-2-c", tmp_path / "kept"):
+        path.write_text("")
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (0, path.stat().st_mtime - age))
+    remove_litter(tmp_path)
+    assert names(tmp_path) == [*left, "kept"]
+
+
+# === Folders ===
+
+
 def test_new(tmp_path):
     write(tmp_path / "some" / "where")
     assert names(tmp_path) == ["some/where/new.txt"]
@@ -31,6 +92,13 @@ def test_new(tmp_path):
 def test_replaced(folder, tmp_path):
     write(folder, replace=True)
     assert names(tmp_path) == ["out/new.txt"] and [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are for administrators only")
+def test_replaced_behind_a_link(folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    write(tmp_path / "link", replace=True)
+    assert (tmp_path / "link").is_symlink() and names(folder) == ["new.txt"]
 
 
 def test_kept_unless_asked(folder, tmp_path):
@@ -55,6 +123,7 @@ def test_put_back_when_the_new_one_cannot_take_its_place(folder, tmp_path, monke
             raise OSError("no room")
         return real(path, target)
 
+    monkeypatch.setattr(whole_files, "_swapped", lambda one, other: False)  # as on other systems than Linux
     monkeypatch.setattr(pathlib.Path, "rename", rename)
     with pytest.raises(OSError, match="no room"):
         write(folder, replace=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from latentdiff.whole_files import replaced, write_bytes
+
 # What Pillow raises on damaged files.
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 DECODE_ERRORS += (ArithmeticError, AttributeError, LookupError, TypeError, MemoryError)
@@ -153,7 +155,7 @@ def save_png(path, image, settings=None):
     """Writes one uint8 image (height, width, 3) as PNG with its settings as text, making the folder if needed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_png(image, settings))
+    write_bytes(path, encode_png(image, settings))
 
 
 def read_settings(path):
@@ -178,4 +180,5 @@ def save_animation(path, frames, milliseconds=80, hold=1500):
     palette = Image.fromarray(np.asarray(frames[-1])).quantize(255, method=Image.Quantize.MEDIANCUT)
     pictures = [Image.fromarray(np.asarray(frame)).quantize(palette=palette) for frame in frames]
     durations = [milliseconds] * (len(pictures) - 1) + [hold]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    with replaced(path) as draft:
+        pictures[0].save(draft, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)

@@ -5,20 +5,31 @@ import json
 
 import numpy as np
 
+from latentdiff.whole_files import replaced, write_text
+
 
 def cache_key(autoencoder, latents):
     """A checksum of what cached latents depend on: the weights of the encoder, the shape and dtype of the latents."""
-    checksum = hashlib.sha256(f"{latents.shape[2:]} {latents.dtype}".encode())
+    key = hashlib.sha256(f"{latents.shape[2:]} {latents.dtype}".encode())
     for variable in (*autoencoder.encoder.variables, autoencoder.latent_mean, autoencoder.latent_std):
-        checksum.update(np.ascontiguousarray(np.asarray(variable.value)))
-    return checksum.hexdigest()
+        key.update(np.ascontiguousarray(np.asarray(variable.value)))
+    return key.hexdigest()
+
+
+def checksum(latents):
+    """A checksum of latents, row by row, so that memory-mapped ones are never in memory as a whole."""
+    value = hashlib.sha256()
+    for row in latents:
+        value.update(np.ascontiguousarray(row))
+    return value.hexdigest()
 
 
 def save_latents(folder, split, autoencoder, latents, records):
     """Writes the latents (n, k, h, w, channels) of a split and their records, n lists of k dicts."""
-    np.save(folder / f"latents_{split}.npy", latents)
-    rows = {"records": records, "key": cache_key(autoencoder, latents)}
-    (folder / f"latents_{split}.json").write_text(json.dumps(rows, default=str), encoding="utf-8")
+    rows = {"records": records, "key": cache_key(autoencoder, latents), "latents": checksum(latents)}
+    with replaced(folder / f"latents_{split}.npy") as draft:
+        np.save(draft, latents)
+    write_text(folder / f"latents_{split}.json", json.dumps(rows, default=str))
 
 
 def load_latents(folder, split, autoencoder):
@@ -40,9 +51,10 @@ def load_latents(folder, split, autoencoder):
     rows = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     if rows["key"] != cache_key(autoencoder, latents):
         raise ValueError(f"{path} was made by another autoencoder: run `latentdiff train latents` again.")
-    if len(rows["records"]) != len(latents):
+    other = rows.get("latents", checksum(latents)) != checksum(latents)  # files of earlier versions have none
+    if other or len(rows["records"]) != len(latents):
         raise ValueError(
-            f"{path} must have one row for each record of {path.stem}.json: run `latentdiff train latents` again. "
+            f"{path} must belong to the records of {path.stem}.json: run `latentdiff train latents` again. "
             f"Received: {len(latents)} rows, {len(rows['records'])} records"
         )
     return latents, rows["records"]

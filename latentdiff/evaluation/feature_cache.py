@@ -7,6 +7,7 @@ import numpy as np
 
 from latentdiff.evaluation.extract_features import extract_features
 from latentdiff.evaluation.feature_models import load_feature_model
+from latentdiff.whole_files import replaced
 
 CHUNK = 1024
 
@@ -40,7 +41,6 @@ class FeatureCache:
             return np.load(path)
         features = extract_features(self.model, images, self.batch_size)
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished.npy")
-        np.save(unfinished, features)
-        unfinished.replace(path)
+        with replaced(path) as draft:
+            np.save(draft, features)
         return features

@@ -14,6 +14,7 @@ from latentdiff.models.compilation import compile_function
 from latentdiff.models.pixels import to_float, to_uint8
 from latentdiff.pipelines import prompt_weights
 from latentdiff.settings.prompt_syntax import parse
+from latentdiff.whole_files import write_text
 
 BATCH_SIZE = 16
 # The shipped preset has seen all but three: robots, but not in this style; crowns, but on heads alone; no owl at all.
@@ -112,7 +113,7 @@ class Lesson:
         """Writes NAME.png and its numbers as NAME.json; returns the paths."""
         path = save_figure(figure, self.output / f"{name}.png", **options)
         record = path.with_suffix(".json")
-        record.write_text(json.dumps(numbers, indent=1, default=_plain) + "\n", encoding="utf-8")
+        write_text(record, json.dumps(numbers, indent=1, default=_plain) + "\n")
         return [path, record]
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor
 
+from latentdiff.whole_files import replaced
+
 SIGNAL, NOISE, REFERENCE = "#2563eb", "#ea580c", "#6b7280"
 TEXT, AXIS = "#1f2937", "#374151"
 OWN_COLOURS = (SIGNAL, NOISE, REFERENCE, TEXT, AXIS)
@@ -101,5 +103,6 @@ def save_figure(figure, path, colours=256, dither=True):
     picture = picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG if dither else Image.Dither.NONE)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, optimize=True)
+    with replaced(path) as draft:
+        picture.save(draft, "PNG", optimize=True)
     return path

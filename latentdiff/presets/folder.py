@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from latentdiff.presets.replacement import where
+
 CONFIG_FILE = "config.json"
 
 
@@ -17,13 +19,13 @@ def preset_folder(preset):
     Raises:
         ValueError: there is none; says where it was looked for and which names there are.
     """
-    if (Path(preset) / CONFIG_FILE).is_file():
+    if _is_preset(Path(preset)):
         return Path(preset)
     package = Path(__file__).parents[1]
     extra = [Path(folder) for folder in os.environ.get("LATENTDIFF_PRESETS", "").split(os.pathsep) if folder]
     shelves = [Path("saved_models"), package / "saved_models", package.parent / "saved_models", *extra]
     for shelf in shelves:
-        if (shelf / preset / CONFIG_FILE).is_file():
+        if _is_preset(shelf / preset):
             return shelf / preset
     names = sorted({path.parent.name for shelf in shelves for path in shelf.glob(f"*/{CONFIG_FILE}")})
     looked = ", ".join(str(shelf) for shelf in shelves)
@@ -31,3 +33,7 @@ def preset_folder(preset):
         f"`preset` must be a folder with a {CONFIG_FILE} or the name of one in {looked}. Names there: {names}. "
         f"Received: preset={str(preset)!r}"
     )
+
+
+def _is_preset(folder):
+    return (where(folder) / CONFIG_FILE).is_file()

@@ -6,6 +6,8 @@ tokenizer.json, assets/tokenizer/   the tokenizer, written by KerasHub
 metadata.json         versions, numbers of parameters and of words
 model.weights.h5      all weights; or, when sharded, pieces of this file and their list in model.weights.json
 README.md             the model card, if there is one
+
+Saved over an earlier preset, the new one takes over in one moment, see `replacement`.
 """
 
 import datetime
@@ -15,6 +17,7 @@ from pathlib import Path
 import keras
 
 from latentdiff.models import autoencoder, latent_diffusion, text_encoder, unet  # noqa: F401  the classes of a config
+from latentdiff.presets import replacement
 from latentdiff.presets import weights as preset_weights
 from latentdiff.presets.folder import CONFIG_FILE, preset_folder
 from latentdiff.settings.table import SETTINGS
@@ -23,6 +26,7 @@ from latentdiff.version import __version__
 TASK_FILE = "task.json"
 METADATA_FILE = "metadata.json"
 TOKENIZER_FOLDER = "assets/tokenizer"
+TRIES = 5
 
 
 def load_preset(preset):
@@ -39,6 +43,22 @@ def load_preset(preset):
         ValueError: no such preset, or a file of it is missing, truncated or changed; names the file.
     """
     folder = preset_folder(preset)
+    for _ in range(TRIES):
+        stamp = replacement.stamp(folder)
+        try:
+            loaded = _load(replacement.where(folder))
+        except (ValueError, OSError):
+            if replacement.stamp(folder) == stamp:
+                raise
+        else:
+            if replacement.stamp(folder) == stamp:
+                return loaded
+    raise ValueError(
+        f"`preset` must stay as it is while it is opened: it was replaced {TRIES} times. Received: {preset=}"
+    )
+
+
+def _load(folder):
     settings = {name: _read_setting(name, value) for name, value in _read_json(folder / TASK_FILE).items()}
     model = keras.saving.deserialize_keras_object(_read_json(folder / CONFIG_FILE))
     try:
@@ -54,7 +74,8 @@ def save_preset(folder, model, settings, float16=False, max_shard_bytes=None):
     """Writes a model and the settings of its pipeline into a folder.
 
     Args:
-        folder: created if it is not there; files of an earlier preset in it are replaced.
+        folder: created if it is not there; files of an earlier preset in it are replaced. A process that is killed
+            meanwhile leaves the earlier preset or the new one, whole; another one that opens it sees one of the two.
         model: the `LatentDiffusion`.
         settings: dict, the arguments that a pipeline takes beside the model.
         float16: store weights with half the bits. They load as float32 again, rounded to 11 significant bits.
@@ -68,13 +89,13 @@ def save_preset(folder, model, settings, float16=False, max_shard_bytes=None):
             "`sampler` must be a name, or a dict of name and arguments, to be saved. "
             f"Received: sampler={settings['sampler']!r}"
         )
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / CONFIG_FILE, _without_training(keras.saving.serialize_keras_object(model)))
-    _write_json(folder / TASK_FILE, {name: _write_setting(name, value) for name, value in settings.items()})
-    model.text_encoder.tokenizer.save_to_preset(str(folder))
-    _write_json(folder / METADATA_FILE, _metadata(model))
-    preset_weights.save(model, folder, float16, max_shard_bytes)
+    preset_weights.check_shard_bytes(max_shard_bytes)
+    with replacement.replacing(Path(folder)) as draft:
+        _write_json(draft / CONFIG_FILE, _without_training(keras.saving.serialize_keras_object(model)))
+        _write_json(draft / TASK_FILE, {name: _write_setting(name, value) for name, value in settings.items()})
+        model.text_encoder.tokenizer.save_to_preset(str(draft))
+        _write_json(draft / METADATA_FILE, _metadata(model))
+        preset_weights.write(model, draft, float16, max_shard_bytes)
 
 
 def _write_setting(name, value):

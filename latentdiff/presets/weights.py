@@ -11,6 +11,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from latentdiff.presets.replacement import replacing
+
 WEIGHTS_FILE = "model.weights.h5"
 PIECES_FILE = "model.weights.json"
 TRAINING_ONLY = {"optimizer", "adversary"}
@@ -18,16 +20,24 @@ TRAINING_ONLY = {"optimizer", "adversary"}
 
 def save(model, folder, float16=False, max_shard_bytes=None):
     """Writes the weights of `model` into `folder`, replacing what is there; arguments as in `presets.save_preset`."""
+    check_shard_bytes(max_shard_bytes)
+    with replacing(Path(folder)) as draft:
+        write(model, draft, float16, max_shard_bytes)
+
+
+def check_shard_bytes(max_shard_bytes):
+    """Raises ValueError unless files can be of this size."""
     if max_shard_bytes is not None and max_shard_bytes < 1:
         raise ValueError(f"`max_shard_bytes` must be at least 1, or None. Received: {max_shard_bytes=}")
-    folder = Path(folder)
+
+
+def write(model, folder, float16, max_shard_bytes):
+    """Writes the weights of `model` into a folder without any; arguments as in `save`."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         everything = Path(temporary) / "everything.weights.h5"
         model.save_weights(everything)
         path = Path(temporary) / WEIGHTS_FILE
         _copy(everything, path, float16)
-        for old in folder.glob("model.weights.*"):
-            old.unlink()
         if max_shard_bytes is None:
             shutil.move(path, folder / WEIGHTS_FILE)
         else:
@@ -35,7 +45,7 @@ def save(model, folder, float16=False, max_shard_bytes=None):
 
 
 def load(model, folder):
-    """Loads the weights in `folder` into `model`.
+    """Loads the weights in `folder`, as `replacement.where` gives it, into `model`.
 
     Raises:
         ValueError: a file is missing, truncated or changed; names it.

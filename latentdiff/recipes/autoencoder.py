@@ -14,6 +14,7 @@ from latentdiff.models.pixels import to_uint8
 from latentdiff.pipelines.text_to_image import TextToImage
 from latentdiff.recipes.devices import fitting_batch_size
 from latentdiff.recipes.run import fit, optimizer
+from latentdiff.whole_files import replaced
 
 LPIPS_WEIGHTS = "lpips_alexnet_f16.npz"
 BATCH_SIZE = 50  # images reconstructed at once
@@ -33,13 +34,18 @@ def train_autoencoder(run, data, metrics=None, init=None, skip_corrupt=False):
     Returns:
         the trained `Autoencoder`.
     """
+    path = run.output / "autoencoder.keras"
     with run.started():
+        if run.is_finished("autoencoder", path):
+            return run.load_autoencoder()
         images, held_out = _load_images(run, data, skip_corrupt)
         autoencoder = _build(run.experiment, init)
         _fit(autoencoder, images, run, metrics)
         autoencoder.measure_latents(images)
-        autoencoder.save(run.output / "autoencoder.keras")
+        with replaced(path) as draft:
+            autoencoder.save(draft)
         _report(autoencoder, held_out, run)
+        run.finish("autoencoder")
     return autoencoder
 
 

@@ -40,6 +40,8 @@ def train_diffusion(run, text_encoder=None, init=None):
     if text_encoder is None and init is None:
         raise ValueError("`text_encoder` or `init` must be given. Received: text_encoder=None, init=None")
     with run.started():
+        if run.is_finished("latent_diffusion", run.output / "preset"):
+            return TextToImage.from_preset(run.output / "preset")
         autoencoder = run.load_autoencoder()
         latents, records = load_latents(run.output, run.train_split, autoencoder)
         model = _build(run.experiment, autoencoder, latents.shape[2:], text_encoder, init)
@@ -47,6 +49,7 @@ def train_diffusion(run, text_encoder=None, init=None):
         pipeline = TextToImage(model, **run.experiment.generate)
         _fit(pipeline, np.asarray(latents), records, run)
         _save(pipeline, run)  # a run that is resumed may have no epoch left
+        run.finish("latent_diffusion")
     log.info("preset written to %s", run.output / "preset")
     return pipeline
 

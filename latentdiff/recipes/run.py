@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import logging
 from pathlib import Path
 
@@ -9,12 +10,17 @@ import filelock
 import keras
 
 from latentdiff.models.trainable_model import WarmUp
+from latentdiff.recipes.backup import Backup, Log, differences
 from latentdiff.recipes.callbacks import AveragedWeights, Progress, TimeLimit
 from latentdiff.recipes.devices import shared_batches
 from latentdiff.recipes.experiment import Experiment
+from latentdiff.whole_files import remove_whole, write_text
 
 QUICK_LIMIT = 32  # images of a trial
 LOCK = ".lock"
+FINISHED, BACKUP = "finished.json", "backup"  # in the folder of a stage
+AUTOENCODER = "autoencoder"  # the stage, and how the names of its fields begin
+SHARED = {"image_size", "split", "validation_split", "seed", "dtype"}
 ENDLESS = 10**6  # epochs, for a run that a clock ends
 log = logging.getLogger(__name__)
 
@@ -74,6 +80,37 @@ class Run:
             )
         return keras.saving.load_model(path, compile=False)
 
+    def settings(self, stage):
+        """What decides what a stage gives, a dict as JSON gives it back."""
+        first = stage == AUTOENCODER
+        fields = dataclasses.asdict(self.experiment).items()
+        chosen = {name: value for name, value in fields if name in SHARED or name.startswith(AUTOENCODER) == first}
+        chosen |= {"epochs": self.epochs or getattr(self.experiment, f"{AUTOENCODER}_epochs" if first else "epochs")}
+        chosen |= {"minutes": self.minutes, "quick": self.quick}
+        return json.loads(json.dumps(chosen, default=lambda value: getattr(value, "__qualname__", str(type(value)))))
+
+    def is_finished(self, stage, outcome):
+        """Whether `finish` was called for this stage, and its outcome is there; logs so.
+
+        Raises:
+            ValueError: it is finished, with other settings.
+        """
+        mark = self.output / stage / FINISHED
+        if not mark.is_file() or not outcome.exists():
+            return False
+        there = json.loads(mark.read_text(encoding="utf-8"))
+        way = f"to train anew, take another --output, or remove {mark.parent}"
+        if told := differences(there, self.settings(stage)):
+            raise ValueError(f"`output` holds a finished run of other settings: {told}; {way}. Received: {outcome}")
+        log.info("finished already: %s; %s", outcome, way)
+        return True
+
+    def finish(self, stage):
+        """Marks a stage as finished, and removes its backups. To be called when its outcome is written."""
+        write_text(self.output / stage / FINISHED, json.dumps(self.settings(stage), indent=1) + "\n")
+        if (self.output / stage / BACKUP).exists():
+            remove_whole(self.output / stage / BACKUP)
+
     def length(self, epochs):
         """How many epochs to plan for, where the experiment says `epochs`, and callbacks that may end before."""
         if self.minutes:
@@ -102,7 +139,9 @@ def locked(folder):
 
 
 def fit(model, batches, run, stage, epochs, callbacks=(), **options):
-    """Trains a compiled model; resumes where an interrupted run of the same stage stopped.
+    """Trains a compiled model; resumes where an interrupted run of the same stage stopped, even if it was killed.
+
+    When the outcome is written, call `run.finish(stage)`: until then the backups stay.
 
     Args:
         model: a `TrainableModel`.
@@ -115,14 +154,12 @@ def fit(model, batches, run, stage, epochs, callbacks=(), **options):
     """
     folder = run.output / stage
     folder.mkdir(parents=True, exist_ok=True)
-    backup = keras.callbacks.BackupAndRestore(str(folder / "backup"))
-    backup.async_safe = True  # it does nothing between steps: JAX need not wait for each
     # This order is the right one: a backup of the raw weights, then their average, then who uses it.
     in_order = [
         batches.epoch_callback(),
-        backup,
+        Log(folder / "log.csv"),
+        Backup(folder / BACKUP, run.settings(stage)),
         AveragedWeights(),
-        keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True),
         *callbacks,
         Progress(len(batches), None if run.minutes and not run.epochs else epochs),
     ]

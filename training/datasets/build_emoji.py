@@ -21,6 +21,7 @@ import random
 from PIL import Image
 
 from latentdiff.data.images import crop, read_image
+from latentdiff.whole_files import replaced
 from training.datasets.emoji_packages import STYLES, drawings, read_emoji
 
 SIZE = 128
@@ -81,7 +82,8 @@ def main():
     bounds = [len(rows) * shard // shards for shard in range(shards + 1)]
     for shard, (start, stop) in enumerate(itertools.pairwise(bounds)):
         path = args.output / f"emoji-{shard:05d}-of-{shards:05d}.parquet"
-        parquet.write_table(pyarrow.Table.from_pylist(rows[start:stop]), path)
+        with replaced(path) as draft:
+            parquet.write_table(pyarrow.Table.from_pylist(rows[start:stop]), draft)
         print(f"{path}: {stop - start} pictures")
 
 

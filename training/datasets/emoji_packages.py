@@ -6,6 +6,8 @@ import subprocess
 import tarfile
 import unicodedata
 
+from latentdiff.whole_files import draft_of
+
 STYLES = {
     "noto": ("@iconify-json/noto@1.2.9", "Apache-2.0"),
     "noto classic": ("@iconify-json/noto-v1@1.2.5", "Apache-2.0"),
@@ -27,10 +29,8 @@ def fetch(package, work):
     if not folder.exists():
         command = ["npm", "pack", "--silent", package, "--pack-destination", str(work)]
         archive = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1]
-        unfinished = folder.with_name(folder.name + ".part")
-        with tarfile.open(work / archive) as tar:
-            tar.extractall(unfinished, filter="data")
-        unfinished.rename(folder)
+        with tarfile.open(work / archive) as tar, draft_of(folder) as draft:
+            tar.extractall(draft, filter="data")
     return folder / "package"
 
 

@@ -4,6 +4,8 @@ import re
 import string
 from pathlib import Path
 
+from latentdiff.whole_files import write_text
+
 BATCH_SIZES = (1, 2, 4, 8)  # those that the server fills batches up to, and that are warmed up
 TEMPLATES = Path(__file__).parent / "serving"
 
@@ -50,4 +52,4 @@ def write_serving_files(folder):
     target.mkdir(exist_ok=True)
     for file, template in templates.items():
         if not (target / file).exists():
-            (target / file).write_text(template.substitute(values), encoding="utf-8")
+            write_text(target / file, template.substitute(values))

@@ -3,6 +3,7 @@
 import logging
 import time
 
+import keras
 import numpy as np
 
 from latentdiff.data.batches import Batches
@@ -13,6 +14,7 @@ from latentdiff.recipes.baselines.vae import VAE
 from latentdiff.recipes.devices import fitting_batch_size
 from latentdiff.recipes.run import fit, optimizer
 from latentdiff.recipes.text_encoder import load_text_encoder
+from latentdiff.whole_files import replaced
 
 WIDTH, QUICK_WIDTH = 256, 32
 # Class, learning rate (None: that of the experiment), beta_1: two networks that compete want no momentum.
@@ -29,13 +31,16 @@ def train_baseline(name, run, text_encoder):
         text_encoder: folder or name of a KerasHub text preset.
 
     Returns:
-        the trained model; its `generator` is what was saved.
+        the generator.
     """
     if name not in BASELINES:
         raise ValueError(f"`name` must be one of {sorted(BASELINES)}. Received: name={name!r}")
     kind, learning_rate, beta_1 = BASELINES[name]
     experiment = run.experiment
+    path = run.output / f"{name}.keras"
     with run.started():
+        if run.is_finished(name, path):
+            return keras.saving.load_model(path, compile=False)
         batches, shapes = _load(run, text_encoder)
         model = kind(*shapes, QUICK_WIDTH if run.quick else WIDTH, experiment.seed)
         epochs, clock = run.length(experiment.epochs)
@@ -44,8 +49,10 @@ def train_baseline(name, run, text_encoder):
         start = time.perf_counter()
         fit(model, batches, run, name, epochs, clock)
         log.info("%s parameters, %.0f s in fit", f"{model.generator.count_params():,}", time.perf_counter() - start)
-        model.generator.save(run.output / f"{name}.keras")
-    return model
+        with replaced(path) as draft:
+            model.generator.save(draft)
+        run.finish(name)
+    return model.generator
 
 
 def _load(run, text_encoder):
