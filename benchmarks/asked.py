@@ -1,4 +1,4 @@
-"""What is asked of the model: captions of the data, paraphrases and compositions."""
+"""The prompts of the benchmarks: captions of the data, paraphrases and compositions."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ COMPOSITIONS = Path(__file__).resolve().parents[1] / "training" / "datasets" / "
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What pictures should show.
+    """What images should show.
 
     Attributes:
         prompts: n strings.
@@ -70,7 +70,7 @@ def load_paraphrases(known_ids, known_styles, path=PROMPTS / "paraphrases.json")
 
 
 def load_compositions(path=COMPOSITIONS):
-    """Reads prompts that no picture shows: list of dicts with `prompt`, `style` and `things`."""
+    """Reads prompts that no image shows: list of dicts with `prompt`, `style` and `things`."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 

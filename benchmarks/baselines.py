@@ -8,7 +8,7 @@
 RUN is a folder with gan.keras and vae.keras, of training/train_baseline.py, and the autoencoder.keras whose latents
 they learned; --same-time a preset trained for as long on the same device, if
 there is one, --preset the one that was trained for as long as it needs. FOLDER gets baselines.json with the measures,
-and a sheet of pictures of each. All make pictures of the same captions of training pictures; seconds are those of
+and a sheet of images of each. All make images of the same captions of training images; seconds are those of
 this machine. The record of the lesson (latentdiff/explain/baselines.py) is made with --output
 latentdiff/explain/baselines_record.
 """
@@ -47,13 +47,13 @@ SHEET_SEED = 7
 
 
 class Baseline:
-    """Pictures from a generator: codes and text features in one call to latents, and those to pictures.
+    """Images from a generator: codes and text features in one call to latents, and those to images.
 
     Args:
         path: of the generator, a .keras file.
         autoencoder: the one that the latents are of.
         text_encoder: `TextEncoder`.
-        batch_size: pictures made at once.
+        batch_size: images made at once.
     """
 
     calls = 1
@@ -76,7 +76,7 @@ class Baseline:
 
 
 class Diffusion:
-    """Pictures of a preset at its defaults."""
+    """Images of a preset at its defaults."""
 
     def __init__(self, pipeline, batch_size):
         self.pipeline, self.batch_size, self.calls = pipeline, batch_size, pipeline.num_steps
@@ -86,14 +86,14 @@ class Diffusion:
 
 
 class Bench:
-    """The real pictures and the networks that measure.
+    """The real images and the networks that measure.
 
     Args:
-        pictures: `latentdiff.data.captioned_images.CaptionedImages`, with `id` and `style` in their records.
-        features: function from uint8 pictures to features.
-        lpips: distance of pairs of pictures.
-        num_images: pictures of each maker.
-        batch_size: pictures made at once.
+        images: `latentdiff.data.captioned_images.CaptionedImages`, with `id` and `style` in their records.
+        features: function from uint8 images to features.
+        lpips: distance of pairs of images.
+        num_images: images of each maker.
+        batch_size: images made at once.
     """
 
     def __init__(self, pictures, features, lpips, num_images, batch_size):
@@ -105,7 +105,7 @@ class Bench:
         self.asked = asked_of_pictures(pictures.select(rows))
 
     def measure(self, make):
-        """The measures of one maker of pictures."""
+        """The measures of one maker of images."""
         prompts = self.asked.prompts
         make(prompts[: self.batch_size], range(len(prompts[: self.batch_size])))  # compiles
         start = time.perf_counter()
@@ -122,7 +122,7 @@ class Bench:
 
 
 def save_sheet(path, make):
-    """The prompts of the lesson, one picture each, in rows: lossless WebP."""
+    """The prompts of the lesson, one image each, in rows: lossless WebP."""
     images = make(list(PROMPTS), SHEET_SEED + np.arange(len(PROMPTS)))
     with replaced(path) as draft:
         Image.fromarray(image_grid(images, columns=COLUMNS, padding=0)).save(draft, "WEBP", lossless=True)
@@ -142,8 +142,8 @@ def parse_arguments(argv=None):
     add("--metrics", required=True, type=Path, help=f"folder with {FEATURE_WEIGHTS} and {LPIPS_WEIGHTS}")
     add("--output", required=True, type=Path, help="folder of the record")
     add("--cache", help="folder that keeps features between runs")
-    add("--num-images", type=int, default=1000, help="pictures of each (default: 1000)")
-    add("--batch-size", type=int, default=50, help="pictures made at once (default: 50)")
+    add("--num-images", type=int, default=1000, help="images of each (default: 1000)")
+    add("--batch-size", type=int, default=50, help="images made at once (default: 50)")
     return parser.parse_args(argv)
 
 

@@ -37,13 +37,13 @@ def markdown(results):
     settings = ", ".join(f"{name} {value}" for name, value in results["settings"].items() if value is not None)
     blocks = [f"Settings: {settings}."]
     for score, title in SCORES.items():
-        blocks += [f"{title}, by denoiser calls a picture:", _table(results["rows"], score)]
+        blocks += [f"{title}, by denoiser calls per image:", _table(results["rows"], score)]
     facts = results["facts"]
-    note = f"Both are distances from {facts['num_real']} real training pictures; the prompts are captions of such."
+    note = f"Both are distances from {facts['num_real']} real training images; the prompts are captions of such."
     if "held_out" in facts:
         held_out = facts["held_out"]
         scores = ", ".join(f"{title} {held_out[score]:.2f}" for score, title in SCORES.items())
-        note += f" {held_out['number']} real pictures that were held out of training have: {scores}."
+        note += f" {held_out['number']} real images that were held out of training have: {scores}."
     return "\n\n".join([*blocks, note]) + "\n"
 
 
@@ -73,7 +73,7 @@ def draw(results, path):
         for name in dict.fromkeys(row["sampler"] for row in results["rows"]):
             points = sorted((row["calls"], row[score]) for row in results["rows"] if row["sampler"] == name)
             axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
-        axes.set(xlabel="denoiser calls a picture", ylabel=title, xscale="log")
+        axes.set(xlabel="denoiser calls per image", ylabel=title, xscale="log")
         if all(row[score] > 0 for row in results["rows"]):
             axes.set_yscale("log")
         axes.grid(alpha=0.3)

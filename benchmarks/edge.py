@@ -1,11 +1,11 @@
-"""Times one call of a preset's U-Net, guided (batch 2), in LiteRT and in its peers, and whole pictures on the edge.
+"""Times one call of a preset's U-Net, guided (batch 2), in LiteRT and in its peers, and whole images on the edge.
 
     python benchmarks/edge.py --work DIR [--preset P] [--threads 2] [--torch PYTHON] [--edge PYTHON] [--rounds 15]
 
 DIR keeps the exported folders and converted models of each preset for the next time. Needs onnxruntime, openvino, nncf,
 onnx and tf2onnx beside the package; PYTHON are those of environments with torch and diffusers, and with what the README
 of an exported folder asks for. All sides are timed in turn, round after round; medians are quoted. How far their
-answers are from those of the TensorFlow graph is measured on the calls of real pictures, other than those that
+answers are from those of the TensorFlow graph is measured on the calls of real images, other than those that
 OpenVINO's int8 is calibrated on.
 """
 
@@ -136,7 +136,7 @@ def openvino_files(onnx, folder, capture):
 
 
 def capture_calls(folder, prompts, num_steps=10):
-    """The inputs of the denoiser in a few pictures."""
+    """The inputs of the denoiser in a few images."""
     from latentdiff.runtimes.edge import EdgePipeline
 
     pipeline, calls = EdgePipeline(folder), []
@@ -177,7 +177,7 @@ def interleaved(sides, inputs, rounds):
 
 
 def picture(python, folder, threads):
-    """Seconds from the start of generate.py to its picture, seconds of the picture alone, and its peak memory in MB."""
+    """Seconds from the start of generate.py to its image, seconds of the image alone, and its peak memory in MB."""
     program = (
         "import time; start = time.perf_counter()\n"
         "from generate import EdgePipeline\n"
@@ -224,8 +224,8 @@ def print_calls(sides, inputs, calls, rounds):
 
 
 def print_folders(python, folders, threads):
-    """The tables of whole pictures and of parts."""
-    print("\n| folder, pictures of 20 steps | MB | from start to first, s | next, s | peak memory, MB |")
+    """The tables of whole images and of parts."""
+    print("\n| folder, images of 20 steps | MB | from start to first, s | next, s | peak memory, MB |")
     print("|---|---|---|---|---|")
     for name, folder in folders.items():
         first, again, peak = np.median([picture(python, folder, threads) for _ in range(3)], axis=0)

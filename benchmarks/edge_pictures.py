@@ -1,4 +1,4 @@
-"""Compares the pictures of quantized exports with those of the float32 one.
+"""Compares the images of quantized exports with those of the float32 one.
 
     python benchmarks/edge_pictures.py FLOAT_FOLDER FOLDER ... --data DATA --metrics METRICS \\
         --output DIR [--num-prompts 50] [--threads 2]
@@ -33,7 +33,7 @@ SHEET_COLUMNS = 5  # prompts side by side on a contact sheet
 
 
 def pictures(folder, prompts, threads):
-    """uint8 pictures (n, height, width, 3) of an exported folder."""
+    """uint8 images (n, height, width, 3) of an exported folder."""
     pipeline = EdgePipeline(folder, threads)
     return pipeline.generate(prompts, seed=list(range(len(prompts))))
 

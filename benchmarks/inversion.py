@@ -1,6 +1,6 @@
-"""Measures how well inverted pictures come back: `python benchmarks/inversion.py PRESET --data ... --output FILE.json`.
+"""Measures how well inverted images come back: `python benchmarks/inversion.py PRESET --data ... --output FILE.json`.
 
-Real pictures are taken to the noise that makes them, and back, at guidance 1; beside it stands what the autoencoder
+Real images are taken to the noise that makes them, and back, at guidance 1; beside it stands what the autoencoder
 alone makes of them.
 """
 
@@ -21,7 +21,7 @@ from latentdiff.whole_files import write_text
 
 
 def measure(model, images, prompts, num_steps, num_iterations):
-    """PSNR of each picture after it was inverted and sampled again, and of its reconstruction; and the noise's spread.
+    """PSNR of each image after it was inverted and sampled again, and of its reconstruction; and the noise's spread.
 
     Args:
         model: a `TextToImage`.
@@ -51,7 +51,7 @@ def main(argv=None):
     parser.add_argument("--output", required=True, type=Path, help="JSON file")
     parser.add_argument("--num-images", type=int, default=16)
     parser.add_argument("--num-steps", type=int, default=50)
-    parser.add_argument("--num-iterations", type=int, nargs="+", default=[1, 3, 5], help="denoiser calls a step")
+    parser.add_argument("--num-iterations", type=int, nargs="+", default=[1, 3, 5], help="denoiser calls per step")
     args = parser.parse_args(argv)
     model = TextToImage.from_preset(args.preset)
     pictures = load_images(args.data, model.image_size[0])

@@ -1,6 +1,6 @@
-"""Measures the pictures of a preset beside references: `python benchmarks/quality.py PRESET --data ... --output ...`.
+"""Measures the images of a preset beside references: `python benchmarks/quality.py PRESET --data ... --output ...`.
 
-Without PRESET the references alone are measured. All parts at their defaults make some 1,700 pictures: minutes on a
+Without PRESET the references alone are measured. All parts at their defaults make some 1,700 images: minutes on a
 GPU, hours on a small CPU (see `--limit` and `--only`).
 """
 
@@ -26,7 +26,7 @@ from latentdiff.models.losses import LPIPS
 from latentdiff.models.pixels import to_float, to_uint8
 
 NUM_TRAIN_PROMPTS = 1000
-SHEET = 50  # pictures of a split on its contact sheet
+SHEET = 50  # images of a split on its contact sheet
 
 
 class Bench:
@@ -56,7 +56,7 @@ class Bench:
         self.report.facts = {"num_real": int(training.sum()), "threshold": self.threshold}
 
     def generate(self, prompts, seeds=None):
-        """uint8 pictures; seed i for prompt i unless told otherwise. Writes down the seconds a picture."""
+        """uint8 images; seed i for prompt i unless told otherwise. Writes down the seconds per image."""
         start = time.perf_counter()
         seeds = list(range(len(prompts))) if seeds is None else seeds
         images = self.model.generate(prompts, seed=seeds, batch_size=self.args.batch_size, **self.options)
@@ -64,13 +64,13 @@ class Bench:
         return images
 
     def reconstruct(self, images):
-        """uint8 pictures through the autoencoder and back."""
+        """uint8 images through the autoencoder and back."""
         autoencoder, size = self.model.model.autoencoder, self.args.batch_size
         batches = (to_float(images[start : start + size]) for start in range(0, len(images), size))
         return np.concatenate([convert_to_numpy(to_uint8(autoencoder.decode(autoencoder.encode(x)))) for x in batches])
 
     def score(self, part, kind, features, asked, sets=True):
-        """Adds a row of the table of pictures; `sets` where the pictures should be spread like the training ones."""
+        """Adds a row of the table of images; `sets` where the images should be spread like the training ones."""
         row = scoring.retrieval_scores(features, asked, self.gallery)
         row |= scoring.copy_scores(features, asked, self.gallery, self.threshold)
         if sets:
@@ -79,7 +79,7 @@ class Bench:
         print(part, kind, {key: round(value, 4) for key, value in row.items()}, flush=True)
 
     def score_generated(self, part, asked, sets=True):
-        """Generates, scores and keeps the answers; gives back the pictures."""
+        """Generates, scores and keeps the answers; gives back the images."""
         images = self.generate(asked.prompts)
         features = self.features(images)
         self.score(part, "generated", features, asked, sets)
@@ -88,7 +88,7 @@ class Bench:
 
 
 def measure_references(bench):
-    """Real pictures, the same made worse, and the memoriser's answers, on the prompts of both splits."""
+    """Real images, the same made worse, and the memoriser's answers, on the prompts of both splits."""
     for split, rows in bench.rows.items():
         real = bench.pictures.select(rows)
         asked = asks.asked_of_pictures(real)
@@ -104,7 +104,7 @@ def measure_references(bench):
 
 
 def measure_autoencoder(bench):
-    """Reconstructions of the validation split, beside the same pictures made worse."""
+    """Reconstructions of the validation split, beside the same images made worse."""
     images = bench.pictures.images[bench.rows["validation"]]
     kinds = {"reconstructed": bench.reconstruct(images)} if bench.model is not None else {}
     kinds |= {"half resolution": references.half_resolution(images), "blurred": references.blurred(images)}
@@ -118,7 +118,7 @@ def measure_autoencoder(bench):
 
 
 def measure_split(bench, split):
-    """Captions of a split; the sheet shows the real picture before each generated one."""
+    """Captions of a split; the sheet shows the real image before each generated one."""
     real = bench.pictures.select(bench.rows[split])
     images = bench.score_generated(split, asks.asked_of_pictures(real))
     shown = np.linspace(0, len(images) - 1, min(SHEET, len(images))).astype(int)
@@ -133,7 +133,7 @@ def measure_paraphrases(bench):
 
 
 def measure_compositions(bench):
-    """Things that no picture shows, for the eye; the sheet is in the order of the answers, eight a row."""
+    """Things that no image shows, for the eye; the sheet is in the order of the answers, eight a row."""
     rows = asks.load_compositions()[: bench.args.limit]
     images = bench.generate([row["prompt"] for row in rows])
     bench.report.sheet("compositions", images, columns=8)
@@ -141,7 +141,7 @@ def measure_compositions(bench):
 
 
 def measure_diversity(bench):
-    """Several seeds of one prompt, beside real pictures of as many different emoji in its style."""
+    """Several seeds of one prompt, beside real images of as many different emoji in its style."""
     num_prompts, num_seeds = DIVERSITY
     rows = asks.sample_rows(bench.rows["validation"], num_prompts)
     rng, images = np.random.default_rng(0), bench.pictures.images
@@ -175,14 +175,14 @@ PARTS = {
 def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("preset", nargs="?", help="preset folder; without it only references are measured")
-    parser.add_argument("--data", required=True, help="captioned pictures with id, label, style and split")
+    parser.add_argument("--data", required=True, help="captioned images with id, label, style and split")
     parser.add_argument("--metrics", required=True, help=f"folder with {FEATURE_WEIGHTS} and {LPIPS_WEIGHTS}")
     parser.add_argument("--output", required=True, help="folder for quality.json, quality.md and contact sheets")
     parser.add_argument("--cache", help="folder that keeps features between runs")
     parser.add_argument("--num-steps", type=int, help="denoising steps; default: the preset's")
     parser.add_argument("--guidance-scale", type=float, help="default: the preset's")
     parser.add_argument("--temperature", type=float, help="of the first noise; default: the preset's")
-    parser.add_argument("--batch-size", type=int, default=16, help="pictures generated at once")
+    parser.add_argument("--batch-size", type=int, default=16, help="images generated at once")
     parser.add_argument("--image-size", type=int, default=128, help="pixels a side where there is no preset")
     parser.add_argument("--limit", type=int, help="at most so many prompts a part")
     parser.add_argument(

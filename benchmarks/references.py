@@ -1,4 +1,4 @@
-"""Pictures that are no generated ones, to read scores by: real ones made worse, and a pure memoriser's answers."""
+"""Images that are no generated ones, to read scores by: real ones made worse, and a pure memoriser's answers."""
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -7,12 +7,12 @@ BLUR_RADIUS = 2.0
 
 
 def blurred(images, radius=BLUR_RADIUS):
-    """uint8 pictures (n, height, width, 3) under a Gaussian blur with a deviation of `radius` pixels."""
+    """uint8 images (n, height, width, 3) under a Gaussian blur with a deviation of `radius` pixels."""
     return np.stack([np.asarray(Image.fromarray(x).filter(ImageFilter.GaussianBlur(radius))) for x in images])
 
 
 def half_resolution(images):
-    """uint8 pictures (n, height, width, 3), averaged over blocks of 2 x 2 pixels and enlarged again, bilinearly."""
+    """uint8 images (n, height, width, 3), averaged over blocks of 2 x 2 pixels and enlarged again, bilinearly."""
     n, height, width, _ = images.shape
     if height % 2 or width % 2:
         raise ValueError(f"`images` must have an even height and width. Received: images.shape={images.shape}")
@@ -22,7 +22,7 @@ def half_resolution(images):
 
 
 def memoriser_answers(asked, gallery, seed=0):
-    """What a model that only repeats training pictures would answer: the emoji in a random other style.
+    """What a model that only repeats training images would answer: the emoji in a random other style.
 
     Args:
         asked: `benchmarks.asked.Asked`.

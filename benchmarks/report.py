@@ -32,22 +32,22 @@ TABLES = {
     "diversity": [
         ("pictures", "pictures", "{}"),
         ("prompts", "number", "{}"),
-        ("pictures a prompt", "seeds", "{}"),
+        ("images per prompt", "seeds", "{}"),
         ("mean pairwise LPIPS", "diversity", "{:.3f}"),
         ("lowest prompt", "diversity_lowest", "{:.3f}"),
     ],
 }
 NOTES = {
     "pictures": (
-        "joint: the nearest of all real pictures (cosine of features) has the asked emoji and the asked style; within "
+        "joint: the nearest of all real images (cosine of features) has the asked emoji and the asked style; within "
         "style: the nearest of the asked style has the asked emoji; emoji in 5: one of the five nearest has the asked "
-        "emoji; KID and Frechet distance: from {num_real} real training pictures (Frechet is biased upwards by few "
-        "pictures); wrong copies: nearer to a training picture of another emoji than {threshold:.4f}, which 98 % of "
-        "the real validation pictures keep; distance from training: median over the pictures of the cosine distance "
+        "emoji; KID and Frechet distance: from {num_real} real training images (Frechet is biased upwards by few "
+        "images); wrong copies: nearer to a training image of another emoji than {threshold:.4f}, which 98 % of "
+        "the real validation images keep; distance from training: median over the images of the cosine distance "
         "from it."
     ),
-    "reconstruction": "PSNR of 8-bit pictures; LPIPS with AlexNet.",
-    "diversity": "LPIPS of all pairs of pictures of one prompt, averaged over prompts.",
+    "reconstruction": "PSNR of 8-bit images; LPIPS with AlexNet.",
+    "diversity": "LPIPS of all pairs of images of one prompt, averaged over prompts.",
 }
 
 
@@ -78,7 +78,7 @@ class Report:
         self.write()
 
     def sheet(self, name, images, columns):
-        """Writes uint8 pictures (n, height, width, 3) as one contact sheet, row by row."""
+        """Writes uint8 images (n, height, width, 3) as one contact sheet, row by row."""
         save_png(self.folder / f"{name}.png", image_grid(images, columns=columns))
 
     def write(self):

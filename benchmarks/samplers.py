@@ -1,7 +1,7 @@
 """Measures how fast samplers converge: `python benchmarks/samplers.py PRESET --data ... --metrics ... --output ...`.
 
-For each sampler and each number of denoiser calls a picture, as many pictures as `--num-images` are made, always of the
-same prompts and seeds, and compared as a set with the real training pictures. Each result is written at once; the same
+For each sampler and each number of denoiser calls per image, as many images as `--num-images` are made, always of the
+same prompts and seeds, and compared as a set with the real training images. Each result is written at once; the same
 command goes on where it was stopped, and once all is measured it draws the plot again (with matplotlib, if there).
 """
 
@@ -44,7 +44,7 @@ def calls_a_step(name):
 
 
 def runs_of(names, counts):
-    """The runs as (sampler, denoiser calls, num_steps): a sampler of two calls a step takes half as many steps.
+    """The runs as (sampler, denoiser calls, num_steps): a sampler of two calls per step takes half as many steps.
 
     Raises:
         ValueError: a count below 1, or counts that are too low for any step.
@@ -67,7 +67,7 @@ class Bench:
     Args:
         args: see `parse_arguments`.
         model: a `TextToImage`.
-        features: function from uint8 pictures to features.
+        features: function from uint8 images to features.
     """
 
     def __init__(self, args, model, features):
@@ -85,7 +85,7 @@ class Bench:
         self.prompts = [pictures.prompts[row] for row in itertools.islice(itertools.cycle(chosen), args.num_images)]
 
     def measure(self, name, num_steps):
-        """Scores of the pictures of one sampler at one number of steps."""
+        """Scores of the images of one sampler at one number of steps."""
         # Whole batches only: under JAX each other size would be compiled anew.
         count = -(-len(self.prompts) // self.args.batch_size) * self.args.batch_size
         prompts = list(itertools.islice(itertools.cycle(self.prompts), count))
@@ -158,13 +158,13 @@ def parse_arguments(argv=None):
     add("--data", required=True, help="captioned images, as `latentdiff train --data` takes them")
     add("--metrics", required=True, help=f"folder with {FEATURE_WEIGHTS}")
     add("--output", required=True, help="folder for samplers.json, samplers.md and samplers.png")
-    add("--cache", help="folder that keeps the features of the real pictures between runs")
+    add("--cache", help="folder that keeps the features of the real images between runs")
     add("--samplers", nargs="+", choices=list(samplers.SAMPLERS), default=list(samplers.SAMPLERS), help="default: all")
-    add("--counts", nargs="+", type=int, default=list(COUNTS), help=f"denoiser calls a picture (default: {COUNTS})")
-    add("--num-images", type=int, default=1000, help="pictures of each sampler and count (default: 1000)")
-    add("--num-real", type=int, help="real pictures to compare with (default: all training pictures)")
+    add("--counts", nargs="+", type=int, default=list(COUNTS), help=f"denoiser calls per image (default: {COUNTS})")
+    add("--num-images", type=int, default=1000, help="images of each sampler and count (default: 1000)")
+    add("--num-real", type=int, help="real images to compare with (default: all training images)")
     add("--guidance-scale", type=float, help="default: the preset's")
-    add("--batch-size", type=int, default=50, help="pictures made at once (default: 50)")
+    add("--batch-size", type=int, default=50, help="images made at once (default: 50)")
     return parser.parse_args(argv)
 
 

@@ -1,4 +1,4 @@
-"""Scores of pictures as pure functions of arrays, the same for generated and for real pictures."""
+"""Scores of images as pure functions of arrays, the same for generated and for real images."""
 
 import dataclasses
 
@@ -10,13 +10,13 @@ from latentdiff.evaluation import KID, FrechetDistance, diversity, memorisation,
 FEATURE_WEIGHTS = "efficientnet_lite0_f16.npz"
 LPIPS_WEIGHTS = "lpips_alexnet_f16.npz"
 DIVERSITY = (25, 4)  # prompts, seeds of each
-# Share of real validation pictures that come nearer to another emoji's training picture than the copy threshold.
+# Share of real validation images that come nearer to another emoji's training image than the copy threshold.
 COPY_QUANTILE = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
 class Gallery:
-    """All real pictures.
+    """All real images.
 
     Attributes:
         features: float32 array (n, dim).
@@ -32,10 +32,10 @@ class Gallery:
 
 
 def retrieval_scores(features, asked, gallery):
-    """Whether the nearest real pictures show what was asked.
+    """Whether the nearest real images show what was asked.
 
     Args:
-        features: float array (n, dim) of the pictures to score.
+        features: float array (n, dim) of the images to score.
         asked: `benchmarks.asked.Asked` of length n.
         gallery: `Gallery`; holds each asked (emoji, style) where `joint` is to be reachable.
 
@@ -59,7 +59,7 @@ def retrieval_scores(features, asked, gallery):
 
 
 class SetScores:
-    """Distances of whole sets of pictures from the same real ones.
+    """Distances of whole sets of images from the same real ones.
 
     Args:
         real_features: float array (m, dim).
@@ -84,7 +84,7 @@ class SetScores:
 
 
 def copy_distances(features, asked, gallery):
-    """Distance of each picture from the nearest training picture of an emoji that was not asked, (n,)."""
+    """Distance of each image from the nearest training image of an emoji that was not asked, (n,)."""
     allowed = np.array([gallery.training & ~np.isin(gallery.ids, list(ids)) for ids in asked.ids])
     return memorisation(features, gallery.features, allowed)[0]
 
@@ -99,12 +99,12 @@ def copy_scores(features, asked, gallery, threshold):
 
 
 def copy_threshold(real_features, asked, gallery):
-    """The distance that all but `COPY_QUANTILE` of real pictures, not trained on, keep from wrong training pictures."""
+    """The distance that all but `COPY_QUANTILE` of real images, not trained on, keep from wrong training images."""
     return float(np.quantile(copy_distances(real_features, asked, gallery), COPY_QUANTILE))
 
 
 def nearest_answers(features, asked, gallery, labels):
-    """For reading: one dict for each picture of its prompt, what the nearest real picture is, and whether both fit."""
+    """For reading: one dict for each image of its prompt, what the nearest real image is, and whether both fit."""
     rows = nearest_neighbours(features, gallery.features)[0][:, 0]
     return [
         {
@@ -118,13 +118,13 @@ def nearest_answers(features, asked, gallery, labels):
 
 
 def diversities(pictures, num_seeds, distance):
-    """The diversity of each prompt's `num_seeds` pictures, which follow one another: list of floats."""
+    """The diversity of each prompt's `num_seeds` images, which follow one another: list of floats."""
     groups = pictures.reshape(-1, num_seeds, *pictures.shape[1:])
     return [diversity(distance, group) for group in groups]
 
 
 def reconstruction_scores(images, reconstructions, distances):
-    """Of uint8 pictures, their reconstructions and their LPIPS distances (n,): dict of medians and means."""
+    """Of uint8 images, their reconstructions and their LPIPS distances (n,): dict of medians and means."""
     ratios = psnr(images, reconstructions)
     return {
         "psnr_median": float(np.median(ratios)),

@@ -1,8 +1,8 @@
-"""How fast a SavedModel makes pictures, beside Keras' own loop and diffusers' U-Net in PyTorch.
+"""How fast a SavedModel makes images, beside Keras' own loop and diffusers' U-Net in PyTorch.
 
     python -m benchmarks.serving --model models/emoji-128/1 --torch-python PYTHON
 
-All sides run in turn, round after round. SavedModel and Keras make whole pictures (text encoder, loop, decoder);
+All sides run in turn, round after round. SavedModel and Keras make whole images (text encoder, loop, decoder);
 PyTorch runs its loop only. So the SavedModel's loop is shown too: its whole time, less the median of text encoder and
 decoder, which are measured after the rounds. PYTHON is one that has torch and diffusers; without it the three PyTorch
 sides are left out. Minutes on 2 cores, half of it compiling.
@@ -113,7 +113,7 @@ def measure(sides, batches, steps, rounds):
 
 
 def measure_start(folder):
-    """Of a fresh process that loads the SavedModel: seconds to load and to the first picture, megabytes of memory."""
+    """Of a fresh process that loads the SavedModel: seconds to load and to the first image, megabytes of memory."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.serving", "--model", str(folder), "--start-only"],
         stdout=subprocess.PIPE,

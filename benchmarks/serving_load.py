@@ -2,9 +2,9 @@
 
     python -m benchmarks.serving_load --server localhost:8500 --model emoji-128 --seconds 600 --pid PID
 
-Each client asks, waits and asks again: one to four pictures, each with its own prompt, seed, steps and guidance, and
+Each client asks, waits and asks again: one to four images, each with its own prompt, seed, steps and guidance, and
 now and then something malformed that the server must bound. Every tenth request is always the same, a canary; its
-picture must be too, whatever the neighbours in its batch are. `--pid` is the server's process, if it is on this
+image must be too, whatever the neighbours in its batch are. `--pid` is the server's process, if it is on this
 machine: its memory is watched.
 """
 
@@ -55,7 +55,7 @@ class Load:
             try:
                 pictures = self.client.generate(**request)
                 if request is CANARY and np.abs(pictures.astype(int) - self.canary).max() > LEVELS:
-                    raise ValueError("the same request got another picture")
+                    raise ValueError("the same request got another image")
             except Exception as error:
                 with self.lock:
                     self.errors.append(f"{type(error).__name__}: {error}"[:200])

@@ -16,11 +16,11 @@ LONGEST_ERROR = 600
 CLEAR_LINE = "\r\x1b[K"
 
 GENERATE_EPILOG = """\
-where the pictures go:
-  one picture       a file such as a-red-apple-3d-seed-7.png in the current folder, or --output FILE.png
+where the images go:
+  one image       a file such as a-red-apple-3d-seed-7.png in the current folder, or --output FILE.png
   several, --grid   a folder of such files with manifest.json, the list of their settings; or --output FOLDER
-  --output FILE.png with several pictures or --grid: one grid of all of them
-A file that --output or --trajectory names is replaced. Any other that exists is kept: a different picture of the same
+  --output FILE.png with several images or --grid: one grid of all of them
+A file that --output or --trajectory names is replaced. Any other that exists is kept: a different image of the same
 name gets -2, -3, ... appended, and a manifest that exists is added to.
 
 prompts file:
@@ -31,11 +31,11 @@ weights in prompts:
   "(red:1.5) apple" makes red count more, (red:0.5) less; "red apple:0.7 | green apple:0.3" is a mixture of both.
   Other parentheses are plain text; a backslash in front of ( ) : | makes them so.
 
-pictures to begin with:
-  --init-image must have the proportions of the model's pictures, and is resized to their size. It is put on white
+images to begin with:
+  --init-image must have the proportions of the model's images, and is resized to their size. It is put on white
   where it is transparent; a mask is white where it is transparent.
 
-exit codes: 0 done, 1 failed (pictures made before are kept), 2 wrong usage
+exit codes: 0 done, 1 failed (images made before are kept), 2 wrong usage
 
 example:
   latentdiff generate "a red apple, 3d" "a smiling cat, flat" --num-images 2 --seed 7 --output out --grid
@@ -75,7 +75,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser():
-    parser = _Parser(prog="latentdiff", description="Makes pictures from words.")
+    parser = _Parser(prog="latentdiff", description="Makes images from words.")
     parser.add_argument("--version", action="version", version=f"latentdiff {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_generate(commands)
@@ -94,23 +94,23 @@ _PRESET_HELP = f"name of a shipped preset, or a folder (default: {DEFAULT_PRESET
 def _add_generate(commands):
     command = commands.add_parser(
         "generate",
-        help="make pictures from prompts",
-        description="Makes pictures from prompts and prints the names of the files written.",
+        help="make images from prompts",
+        description="Makes images from prompts and prints the names of the files written.",
         epilog=GENERATE_EPILOG,
     )
     add = command.add_argument
-    add("prompts", nargs="*", metavar="PROMPT", help="what a picture should show; quote it")
+    add("prompts", nargs="*", metavar="PROMPT", help="what an image should show; quote it")
     add("--prompts-file", type=_path, metavar="FILE", help="JSON list of further prompts, see below")
     add("--preset", default=DEFAULT_PRESET, metavar="NAME_OR_FOLDER", help=_PRESET_HELP)
-    add("--num-images", type=Number(int, 1), default=1, metavar="N", help="pictures a prompt (default: 1)")
+    add("--num-images", type=Number(int, 1), default=1, metavar="N", help="images per prompt (default: 1)")
     for row in OPTIONS:
         add_setting(add, row)
     add("--init-image", type=_path, metavar="FILE", help="an image to begin with; resized if the model needs it")
     add("--mask", type=_path, metavar="FILE", help="paint only where this image, of the same size, is white")
     add("--output", type=_path, metavar="FILE_OR_FOLDER", help="a .png file or a folder, see below")
-    add("--grid", action="store_true", help="also write grid.png, a picture of all pictures")
-    add("--trajectory", type=_path, metavar="FILE.gif", help="also write how the first picture comes out of static")
-    add("--server", metavar="HOST:PORT", help="let a server make the pictures, by gRPC, or REST at http://HOST:PORT")
+    add("--grid", action="store_true", help="also write grid.png, an image of all images")
+    add("--trajectory", type=_path, metavar="FILE.gif", help="also write how the first image forms")
+    add("--server", metavar="HOST:PORT", help="let a server make the images, by gRPC, or REST at http://HOST:PORT")
     add("--timeout", type=Number(float, 0.001), default=120.0, metavar="S", help="of --server, seconds (default: 120)")
     command.set_defaults(run=generate.run)
 

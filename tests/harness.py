@@ -123,7 +123,7 @@ def normal(seed, *shape):
 
 
 def gap(first, second):
-    """The largest difference of two arrays of pictures, in levels."""
+    """The largest difference of two arrays of images, in levels."""
     first, second = np.asarray(first, "int32"), np.asarray(second, "int32")
     assert first.shape == second.shape
     return np.abs(first - second).max()

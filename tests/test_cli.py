@@ -63,7 +63,7 @@ def files(folder):
 
 
 def open_image(path):
-    """The picture in a file, which is closed again."""
+    """The image in a file, which is closed again."""
     return Image.open(io.BytesIO(Path(path).read_bytes()))
 
 
@@ -158,7 +158,7 @@ def test_from_a_shell(run, preset, tmp_path):
     assert (tmp_path / "shell.png").read_bytes() == (tmp_path / "here.png").read_bytes()
 
 
-# === Pictures ===
+# === Images ===
 
 
 def test_one_picture_is_a_file_with_its_settings(run, pipeline, preset, tmp_path):
@@ -191,7 +191,7 @@ def test_limits_of_guidance_are_told_where_there_are_any(high, written, run, pip
 
 @pytest.fixture
 def photo(tmp_path):
-    """A picture twice as large as the model's."""
+    """An image twice as large as the model's."""
     picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype="uint8")
     Image.fromarray(picture).save(tmp_path / "photo.png")
     mask = np.zeros((16, 16), "uint8")
@@ -199,7 +199,7 @@ def photo(tmp_path):
     Image.fromarray(mask).save(tmp_path / "mask.png")
     Image.fromarray(mask[:14]).save(tmp_path / "low.png")
     Image.fromarray(mask.astype("float32")).save(tmp_path / "float.tiff")
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     return images.load_picture(tmp_path / "photo.png", (8, 8))
 
 
@@ -373,7 +373,7 @@ def test_grid(run, tmp_path):
 
 
 def test_trajectory(run, tmp_path):
-    """From static to the picture; which it doesn't change."""
+    """From static to the image; which it doesn't change."""
     run("a cat", "an apple", "--seed", 7, "--output", "plain")
     out = run("a cat", "an apple", "--seed", 7, "--output", "out", "--trajectory", "cat.gif")[1]
     assert out.split()[-1] == "cat.gif"

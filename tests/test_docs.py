@@ -122,7 +122,7 @@ def test_the_api_reference_is_made_as_it_is_typed(here):
 
 
 def written(folder):
-    """The pictures in a folder, and when each was written."""
+    """The images in a folder, and when each was written."""
     return {(path, path.stat().st_mtime_ns) for path in folder.rglob("*.*") if path.suffix in PICTURES}
 
 

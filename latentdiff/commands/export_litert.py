@@ -18,9 +18,9 @@ The folder runs by itself, see its README.md:
   python FOLDER/generate.py "a red apple, 3d"
 
 quantization:
-  none          32-bit weights: the pictures of `latentdiff generate`
-  float16       half the size, the same speed, nearly the same pictures
-  dynamic_int8  a quarter of the size and much faster, slightly different pictures
+  none          32-bit weights: the images of `latentdiff generate`
+  float16       half the size, the same speed, nearly the same images
+  dynamic_int8  a quarter of the size and much faster, slightly different images
   PART=ONE      for one of text_encoder, denoiser, decoder, encoder, pipeline alone
 
 example:

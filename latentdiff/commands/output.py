@@ -1,4 +1,4 @@
-"""Where the pictures of one command go: a file, or a folder with a manifest."""
+"""Where the images of one command go: a file, or a folder with a manifest."""
 
 import hashlib
 import json
@@ -17,12 +17,12 @@ SLUG_LENGTH = 50
 
 
 class Output:
-    """Writes pictures as they are made. Files that no argument names are never replaced by other pictures.
+    """Writes images as they are made. Files that no argument names are never replaced by other images.
 
     Args:
         path: what `--output` says, or None.
         request: the `Request`.
-        grid: whether a picture of all pictures is wanted.
+        grid: whether an image of all images is wanted.
 
     Raises:
         UsageError: nothing can be written there.
@@ -47,7 +47,7 @@ class Output:
         self._made = []
 
     def add(self, picture, record):
-        """Writes one picture, uint8 (height, width, 3), with its record; returns its path, or None in a grid."""
+        """Writes one image, uint8 (height, width, 3), with its record; returns its path, or None in a grid."""
         from latentdiff.data.images import encode_png
 
         if self.has_grid:
@@ -60,7 +60,7 @@ class Output:
         return path
 
     def save_grid(self):
-        """Writes the picture of all pictures made so far, if wanted; returns its path."""
+        """Writes the image of all images made so far, if wanted; returns its path."""
         if not (self.has_grid and self._made):
             return None
         from latentdiff.data.images import encode_png, image_grid
@@ -157,4 +157,4 @@ def _read_manifest(path):
     try:
         return {entry["file"]: entry for entry in json.loads(path.read_text(encoding="utf-8"))}
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{path} is not a manifest that pictures can be added to: choose another folder") from error
+        raise UsageError(f"{path} is not a manifest that images can be added to: choose another folder") from error

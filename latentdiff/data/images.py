@@ -79,7 +79,7 @@ def to_rgb(image):
 
 
 def load_picture(path, image_size):
-    """Reads a image file as a uint8 array (height, width, 3).
+    """Reads an image file as a uint8 array (height, width, 3).
 
     Args:
         path: file name.
@@ -92,7 +92,7 @@ def load_picture(path, image_size):
 
 
 def load_mask(path, image_size):
-    """Reads a image file as a mask, True where it is white or transparent: bool array (height, width).
+    """Reads an image file as a mask, True where it is white or transparent: bool array (height, width).
 
     Args, errors: those of `load_picture`. In a resized mask a pixel is True if it covers anything white.
     """

@@ -1,12 +1,12 @@
-"""Variations of captioned pictures that say in words what was done, so that a model learns the words from them.
+"""Variations of captioned images that say in words what was done, so that a model learns the words from them.
 
-A variation is a function `(image, record, partner, rng) -> (image, record)`: from a picture, uint8 (size, size, 3) on
+A variation is a function `(image, record, partner, rng) -> (image, record)`: from an image, uint8 (size, size, 3) on
 white, and its record it makes another one, whose `label`, `style` and `keywords` fit again. `partner` is the image and
-record of another picture of the same style, or None where there is none. A variation that does not suit the picture
+record of another image of the same style, or None where there is none. A variation that does not suit the image
 gives None.
 
-What is told is never mixed up with the plain pictures (the idea of Karras et al., arXiv:2206.00364, appendix F.2, in
-words), and a small set of pictures lasts longer. Colours, styles and pairs also show that words can be combined freely.
+What is told is never mixed up with the plain images (the idea of Karras et al., arXiv:2206.00364, appendix F.2, in
+words), and a small set of images lasts longer. Colours, styles and pairs also show that words can be combined freely.
 """
 
 import collections
@@ -34,7 +34,7 @@ COLOUR_WORDS = {*COLOURS, "white", "gray", "gold", "rainbow"}
 NEAR_HUE = 40  # degrees from the main hue that change with it: the leaf of a red apple stays green
 WHITE = 250
 
-# Styles that any finished picture can be turned into.
+# Styles that any finished image can be turned into.
 STYLES = {
     "greyscale": lambda image: image.convert("L"),
     "sepia": lambda image: ImageOps.colorize(image.convert("L"), (60, 30, 0), (255, 240, 215)),
@@ -47,7 +47,7 @@ STYLES = {
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where two pictures a and b stand on a square of side 1: scale, centre right, centre down; b lies above a.
+    """Where two images a and b stand on a square of side 1: scale, centre right, centre down; b lies above a.
 
     `words` are ways to say it.
     """
@@ -66,15 +66,15 @@ LAYOUTS = (
 
 
 def vary(pictures, variations, seed=0, kept_out=()):
-    """All variations of each picture, the picture itself first.
+    """All variations of each image, the image itself first.
 
-    A picture that a variation does not suit takes its own place. Records without a text under `label` get the caption
+    An image that a variation does not suit takes its own place. Records without a text under `label` get the caption
     as one, and keep to captions of the kind "label, style", or "label" where there is no style.
 
     Args:
-        pictures: `latentdiff.data.captioned_images.CaptionedImages`.
+        images: `latentdiff.data.captioned_images.CaptionedImages`.
         variations: functions as described above.
-        seed: int; what is drawn for a picture depends on it and on the picture's row.
+        seed: int; what is drawn for an image depends on it and on the image's row.
         kept_out: tuples of things. A variation whose label names all things of a tuple, in the singular or plural, is
             left out, so that they can be asked for to see what a model makes of things that it never saw together.
 
@@ -105,7 +105,7 @@ def vary(pictures, variations, seed=0, kept_out=()):
 
 
 def labelled(pictures, row):
-    """The picture of a row, and its record with a text under `label`."""
+    """The image of a row, and its record with a text under `label`."""
     record, caption = pictures.records[row], pictures.captions[row]
     label = record.get("label")
     if not (isinstance(label, str) and label.strip()):  # none, or the number of a class
@@ -127,7 +127,7 @@ def mirrored(image, record, partner, rng):
 
 
 def recoloured(image, record, partner, rng):
-    """The main colour of the picture turned into one of `COLOURS`; None for pictures without a main colour."""
+    """The main colour of the image turned into one of `COLOURS`; None for images without a main colour."""
     hue, saturation, value = np.moveaxis(np.asarray(Image.fromarray(image).convert("HSV"), "float32"), -1, 0)
     hue = hue * (360 / 256)
     weights = saturation * value
@@ -152,7 +152,7 @@ def recoloured(image, record, partner, rng):
 
 
 def restyled(image, record, partner, rng):
-    """The picture in one of `STYLES`, "flat" becomes "sepia flat"; None for pictures without a style."""
+    """The image in one of `STYLES`, "flat" becomes "sepia flat"; None for images without a style."""
     if not record.get("style"):
         return None
     name = str(rng.choice(list(STYLES)))
@@ -161,7 +161,7 @@ def restyled(image, record, partner, rng):
 
 
 def paired(image, record, partner, rng):
-    """The picture and its partner in one, in one of `LAYOUTS`; None without a partner."""
+    """The image and its partner in one, in one of `LAYOUTS`; None without a partner."""
     if partner is None:
         return None
     layout = LAYOUTS[rng.integers(len(LAYOUTS))]
@@ -176,7 +176,7 @@ def paired(image, record, partner, rng):
 
 
 def paste(canvas, picture, scale, right, down):
-    """Puts the thing of a picture, without the white around it, onto a square image."""
+    """Puts the thing of an image, without the white around it, onto a square image."""
     side = round(scale * canvas.width)
     thing = Image.fromarray(picture).resize((side, side), Image.Resampling.BOX)
     mask = Image.fromarray((~around(picture)).astype("uint8") * 255).resize((side, side), Image.Resampling.BOX)
@@ -185,7 +185,7 @@ def paste(canvas, picture, scale, right, down):
 
 
 def around(picture):
-    """Where a picture, uint8 (h, w, 3), is white all the way to one of its sides: bool (h, w)."""
+    """Where an image, uint8 (h, w, 3), is white all the way to one of its sides: bool (h, w)."""
     white = (picture >= WHITE).all(axis=-1)
     seen = [np.logical_and.accumulate(white, axis) for axis in (0, 1)]
     seen += [np.flip(np.logical_and.accumulate(np.flip(white, axis), axis), axis) for axis in (0, 1)]

@@ -36,11 +36,11 @@ class Denoiser:
 
 
 class Mixture:
-    """A denoiser that is of several minds: the mean of what another one says for several prompts of each picture.
+    """A denoiser for mixtures: the mean of the predictions for several prompts of each image.
 
     Args:
-        denoiser: a denoiser for a batch of `parts` times the size, the first prompts of all pictures in front.
-        shares: float32 (batch,) for each of the parts, how much it counts; those of a picture sum to 1.
+        denoiser: a denoiser for a batch of `parts` times the size, the first prompts of all images in front.
+        shares: float32 (batch,) for each of the parts, how much it counts; those of an image sum to 1.
 
     Call arguments and result: those of a denoiser for the plain batch.
 

@@ -47,7 +47,7 @@ def draw(lesson):
     pixels = ops.convert_to_numpy(to_float(images[0]))
     pixels = pixels.reshape(height, factor, width, factor, 3).mean((1, 3))
     pixel_noise = np.random.default_rng(lesson.seed).standard_normal(pixels.shape).astype("float32")
-    latent_noise, numbers = lesson.static(1)[0], {"caption": captions[0]}
+    latent_noise, numbers = lesson.initial_noise(1)[0], {"caption": captions[0]}
     figure = style.new_figure(8.2, "Forward: noise destroys any image, and no learning is needed")
     grid = figure.add_gridspec(len(KINDS), 2, width_ratios=(4.2, 1))
     for row, (kind, schedule) in enumerate(schedules(lesson.pipeline.model.noise_schedule).items()):

@@ -82,7 +82,7 @@ class Lesson:
         """float32 (n, h, w, channels) -> uint8 images (n, height, width, 3)."""
         return in_batches(self._decode, np.asarray(latents, "float32"))
 
-    def static(self, count):
+    def initial_noise(self, count):
         """Initial noise of the seeds from `seed` on, float32 (count, h, w, channels)."""
         return ops.convert_to_numpy(noise.normal(self.seed + np.arange(count), self.pipeline.latent_shape))
 

@@ -53,7 +53,7 @@ def draw(lesson):
     latents, schedule = lesson.encode(images), lesson.pipeline.model.noise_schedule
     timesteps = levels(schedule)
     prompts = [escape(caption) for caption in captions] if real else captions
-    seen, guesses = guess(lesson, latents, lesson.static(len(latents)), prompts, timesteps)
+    seen, guesses = guess(lesson, latents, lesson.initial_noise(len(latents)), prompts, timesteps)
     errors = np.mean(np.square(guesses - latents), axis=(2, 3, 4))  # (levels, n)
     average = np.mean(np.square(latents - latents.mean(0)), axis=(1, 2, 3)).mean()
     noise_rates = ops.convert_to_numpy(schedule.rates(timesteps)[1])

@@ -29,7 +29,7 @@ def watch_loop(lesson, prompt, num_steps):
         denoiser = pipeline.denoiser(conditioning, guidance_scale=scale, shares=shares)
         return observe(sampler, denoiser, schedule, noisy_latents, state, index, counts, seeds)
 
-    compiled, noise = compile_function(step, pipeline.model), ops.convert_to_tensor(lesson.static(1))
+    compiled, noise = compile_function(step, pipeline.model), ops.convert_to_tensor(lesson.initial_noise(1))
     frames = list(watch(sampler, schedule, lambda *values: compiled(*values, *texts), noise, counts))
     states = [frame.noisy_latents for frame in frames]
     guesses = [frame.pred_latents for frame in frames[1:]]

@@ -49,7 +49,7 @@ class LatentDiffusion(TrainableModel):
 
     Raises:
         ValueError: parts that don't fit each other, a prediction type that the schedule makes meaningless, data
-            without pictures or without text.
+            without images or without text.
 
     Reference: Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, 2022, arXiv:2112.10752.
     """

@@ -89,7 +89,7 @@ class TrainableModel(keras.Model):
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)  # pixels and latents keep their digits; the parts do cast
-        # A callback may want something done before the average takes over, or training breaks off; twice is as once.
+        # A callback may have work to do before the average takes over, or training breaks off. It must be idempotent.
         self.before_finalize = lambda: None
 
     @property

@@ -1,4 +1,4 @@
-"""From words to pictures."""
+"""From words to images."""
 
 import numpy as np
 from keras import ops
@@ -15,20 +15,20 @@ class TextToImage(Pipeline):
     """Makes images from prompts with a trained `LatentDiffusion` model; its arguments are those of `Pipeline`."""
 
     def invert(self, images, prompts, num_steps=None, sampler="ddim", num_iterations=5, batch_size=16):
-        """The noise that pictures are made of: `generate` gives them back, as well as the autoencoder can.
+        """The noise that images are made of: `generate` gives them back, as well as the autoencoder can.
 
         Args:
             images: uint8 [0, 255] or float [-1, 1] array (height, width, 3) of the pipeline's `image_size`, or one for
                 each prompt.
-            prompts: str, or list of str: what the pictures show.
+            prompts: str, or list of str: what the images show.
             num_steps: int >= 1, or one for each prompt; the more, the more exact.
             sampler: name or `Sampler`, one that can be inverted: "ddim" or "euler".
             num_iterations: see `DDIM.invert`.
-            batch_size: pictures inverted at a time.
+            batch_size: images inverted at a time.
 
         Returns:
             float32 array (number of prompts, *latent_shape), for one str `latent_shape`: `noise` of `generate` with the
-            same prompts, steps and sampler, and a guidance scale of 1. With other prompts it gives other pictures of
+            same prompts, steps and sampler, and a guidance scale of 1. With other prompts it gives other images of
             the same layout.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Pictures from a model that is served elsewhere. Needs no Keras; gRPC needs `pip install latentdiff[serving]`.
+"""Images from a model that is served elsewhere. Needs no Keras; gRPC needs `pip install latentdiff[serving]`.
 
 >>> Client("localhost:8500", "emoji-128").generate("a red apple, 3d", seed=7)
 """
@@ -31,13 +31,13 @@ class Busy(ConnectionError):
 
 
 class Client:
-    """Makes pictures at a TF Serving that has a SavedModel of `latentdiff export`.
+    """Makes images at a TF Serving that has a SavedModel of `latentdiff export`.
 
     Args:
         server: "HOST:PORT" for gRPC, not encrypted; "http://HOST:PORT" or "https://..." for REST.
         model: name of the model at the server.
         timeout: seconds that a batch may take, from first try to last byte.
-        retries: how often a batch is asked for again while the server is busy or can't be reached. A picture is a
+        retries: how often a batch is asked for again while the server is busy or can't be reached. An image is a
             function of its settings alone, so that asking twice does no harm.
 
     Raises:
@@ -95,7 +95,7 @@ class Client:
         answer = self._ask(rows)
         received, asked = len(answer["image_bytes"]), len(rows["seeds"])
         if received != asked:
-            raise OSError(f"{self.server} answered with {received} pictures. Expected: {asked}")
+            raise OSError(f"{self.server} answered with {received} images. Expected: {asked}")
         for text in answer["warnings"]:
             if text:
                 warnings.warn(text, stacklevel=4)  # where `generate` is called

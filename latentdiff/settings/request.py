@@ -1,4 +1,4 @@
-"""A request: what is asked for, one row an image, checked where it enters."""
+"""A request: what is asked for, one row per image, checked where it enters."""
 
 import dataclasses
 import difflib

@@ -1,4 +1,4 @@
-"""A request as a served model takes it: one tensor a setting, one row an image."""
+"""A request as a served model takes it: one tensor per setting, one row per image."""
 
 from latentdiff.settings.table import SETTINGS, UNSET
 

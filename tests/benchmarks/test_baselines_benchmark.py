@@ -69,7 +69,7 @@ def real(count=12):
 
 
 class Copier:
-    """Answers with a real picture of what is asked, whatever the seed."""
+    """Answers with a real image of what is asked, whatever the seed."""
 
     calls = 1
 

@@ -1,4 +1,4 @@
-"""The edge benchmarks: what is timed is timed in turn, and pictures are compared with those of the first folder."""
+"""The edge benchmarks: what is timed is timed in turn, and images are compared with those of the first folder."""
 
 import argparse
 import importlib.util

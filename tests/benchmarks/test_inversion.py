@@ -7,7 +7,7 @@ from latentdiff import TextToImage
 
 
 def test_measure():
-    """Pictures come back as their reconstructions are, the better the more often each step is refined."""
+    """Images come back as their reconstructions are, the better the more often each step is refined."""
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype="uint8")
     model, gaps = tiny_text_to_image(), []
     for num_iterations in (1, 5):
@@ -20,7 +20,7 @@ def test_measure():
 
 @pytest.mark.slow
 def test_the_shipped_preset_comes_back():
-    """Within 1 dB of its autoencoder, on pictures of its own."""
+    """Within 1 dB of its autoencoder, on images of its own."""
     model = TextToImage.from_preset("emoji-128")
     prompts = ["red apple, 3d", "grinning cat, flat"]
     images = model.generate(prompts, seed=7, num_steps=20)

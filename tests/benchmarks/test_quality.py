@@ -14,7 +14,7 @@ STYLES = ["flat", "3d", "outline"]
 
 @pytest.fixture
 def data(tmp_path):
-    """A folder of 36 pictures: one coloured pattern for each thing, drawn on one background for each style."""
+    """A folder of 36 images: one coloured pattern for each thing, drawn on one background for each style."""
     folder = tmp_path / "data"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -47,7 +47,7 @@ def networks(monkeypatch):
 
 
 class Oracle:
-    """Answers each caption with its true picture, and anything else with grey."""
+    """Answers each caption with its true image, and anything else with grey."""
 
     image_size = (32, 32)
     num_steps = 20

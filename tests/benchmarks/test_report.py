@@ -28,10 +28,10 @@ def test_tables_answers_and_sheets(tmp_path):
     assert "Settings: preset some, num_steps 20." in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert lines == [
-        "| prompts | pictures | number | joint | KID x 1000 |",
+        "| prompts | images | number | joint | KID x 1000 |",
         "| --- | --- | --- | --- | --- |",
         "| train | real | 3 | 1.000 | 0.0 |",
         "| paraphrases | generated | 2 | 0.500 |  |",
     ]
-    assert "9 real training pictures" in text and "0.0500" in text
+    assert "9 real training images" in text and "0.0500" in text
     assert read_settings(tmp_path / "out" / "train.png") == {}

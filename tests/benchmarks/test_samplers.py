@@ -13,7 +13,7 @@ CAPTIONS = [f"thing {i}" for i in range(10)]
 
 @pytest.fixture
 def data(tmp_path):
-    """A folder of 10 pictures, two of them held out."""
+    """A folder of 10 images, two of them held out."""
     folder = tmp_path / "data"
     folder.mkdir()
     lines = []
@@ -36,7 +36,7 @@ def preset(tmp_path):
 
 
 class Model:
-    """Better pictures from more steps: the true ones, with ever less noise."""
+    """Better images from more steps: the true ones, with ever less noise."""
 
     image_size, sampler, num_steps = (8, 8), "ddim", 20
 

@@ -10,7 +10,7 @@ NUM_EMOJI = 8
 
 @pytest.fixture
 def gallery():
-    """Each emoji in each style: a direction of the emoji plus a smaller one of the style and one of the picture."""
+    """Each emoji in each style: a direction of the emoji plus a smaller one of the style and one of the image."""
     rng = np.random.default_rng(0)
     emoji, style, own = rng.normal(size=(NUM_EMOJI, 32)), rng.normal(size=(3, 32)), rng.normal(size=(NUM_EMOJI, 3, 32))
     features = emoji[:, None] + 0.5 * style + 0.3 * own

@@ -11,7 +11,7 @@ from benchmarks import serving, serving_load
 
 
 class Side:
-    """Takes a second a picture and step, and keeps the order of calls."""
+    """Takes a second an image and step, and keeps the order of calls."""
 
     def __init__(self, name, calls):
         self.name = name
@@ -37,7 +37,7 @@ def test_table():
 
 
 class Service:
-    """A client whose server adds `noise` levels to every picture after the first."""
+    """A client whose server adds `noise` levels to every image after the first."""
 
     def __init__(self, noise=0):
         self.noise = noise
@@ -56,7 +56,7 @@ def test_load_notices_another_picture(noise, expected):
     load.run(seed=0)
     assert load.times and load.pictures >= len(load.times)
     assert bool(load.errors) == bool(expected)
-    assert all("another picture" in error for error in load.errors)
+    assert all("another image" in error for error in load.errors)
 
 
 def test_load_counts_errors():

@@ -55,7 +55,7 @@ def shard_rows(**columns):
 
 
 def assert_is(pictures, expected):
-    """Each picture has the colour that its caption begins with, in the expected order."""
+    """Each image has the colour that its caption begins with, in the expected order."""
     assert [caption.split()[0] for caption in pictures.captions] == expected
     for image, name in zip(pictures.images, expected, strict=True):
         np.testing.assert_array_equal(image, np.broadcast_to(np.uint8(COLOURS[name]), image.shape))
@@ -181,7 +181,7 @@ def test_all_corrupt(tmp_path):
 
 def test_bad_parquet(tmp_path):
     write_shard(tmp_path / "a.parquet", [{"picture": b"x", "caption": "x"}])
-    with pytest.raises(ValueError, match=r"columns `image` and `caption`.*a\.parquet with \['picture', 'caption'\]"):
+    with pytest.raises(ValueError, match=r"columns `image` and `caption`.*a\.parquet with \['image', 'caption'\]"):
         load_images(tmp_path, 8)
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"readable parquet shards. Received: .*a\.parquet"):

@@ -1,4 +1,4 @@
-"""Variations of pictures, and that pictures and words still fit."""
+"""Variations of images, and that images and words still fit."""
 
 import colorsys
 import json
@@ -210,7 +210,7 @@ def test_around_reaches_into_a_bay_but_not_into_a_ring():
 
 
 def styled_pictures():
-    """Discs of different reds in two styles, and two pictures without style: one of no label, one of a number."""
+    """Discs of different reds in two styles, and two images without style: one of no label, one of a number."""
     records = [{"label": f"thing {row}", "style": ("flat", "3d")[row % 2], "row": row} for row in range(8)]
     captions = [f"{record['label']}, {record['style']}" for record in records]
     images = np.stack([disc((200 + 5 * row, 20, 20), size=16) for row in range(10)])
@@ -279,7 +279,7 @@ def test_the_partner_is_another_picture():
     for row in range(4):
         variations_of(row)
     assert {pair[:2] for pair in seen} == {(0, 2), (0, 4), (2, 0), (2, 4), (4, 0), (4, 2), (1, None)}
-    for row in range(4):  # what a variation draws does not depend on whether the picture drew itself
+    for row in range(4):  # what a variation draws does not depend on whether the image drew itself
         for index in range(40):
             rng = np.random.default_rng((0, row, index))
             rng.choice([0, 1, 2] if row < 3 else [3])

@@ -99,7 +99,7 @@ def test_first_numbers_of_neighbouring_seeds_are_spread():
 
 
 def test_numbers_do_not_change():
-    """Plain Python integers, written from the docstring of the module: a picture's seed is a promise."""
+    """Plain Python integers, written from the docstring of the module: an image's seed is a promise."""
 
     def mix(bits):
         bits = ((bits ^ bits >> 16) * 0x85EBCA6B) & 0xFFFFFFFF

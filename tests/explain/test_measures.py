@@ -58,14 +58,14 @@ def test_the_trajectory_ends_at_the_picture_that_generate_makes(prompt, lesson):
     assert len(states) == 4 and len(guesses) == 3
     expected = lesson.generate([prompt], [lesson.seed], num_steps=3)
     assert np.abs(lesson.decode(states[-1:]).astype(int) - expected).max() <= 2
-    np.testing.assert_allclose(states[0], lesson.static(1)[0])
+    np.testing.assert_allclose(states[0], lesson.initial_noise(1)[0])
 
 
 def test_the_trajectory_begins_at_the_noise_that_is_used(lesson):
     pipeline = TextToImage.from_pipeline(lesson.pipeline, sampler={"name": "ddim", "temperature": 0.5})
     cold = Lesson(pipeline, lesson.output, prompts=lesson.prompts)
     states, guesses = trajectory.watch_loop(cold, "a cat", 2)
-    np.testing.assert_allclose(states[0], 0.5 * cold.static(1)[0])
+    np.testing.assert_allclose(states[0], 0.5 * cold.initial_noise(1)[0])
     expected = cold.generate(["a cat"], [cold.seed], num_steps=2)
     assert np.abs(cold.decode(states[-1:]).astype(int) - expected).max() <= 2
 

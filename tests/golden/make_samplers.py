@@ -64,7 +64,7 @@ def trajectory(name, prediction_type, spacing, num_steps):
         with mock.patch(f"{type(scheduler).__module__}.randn_tensor", mock.Mock(return_value=fresh), create=True):
             latents = scheduler.step(prediction, timestep, latents, **extra).prev_sample
         path.append((latents / scale(index + 1)).numpy())
-    if name == "heun":  # two calls a step but the last
+    if name == "heun":  # two calls per step but the last
         timesteps, path = np.append(timesteps[:1], timesteps[1::2]), path[1::2] + path[-1:]
     return timesteps.astype("float32"), np.stack(path)
 

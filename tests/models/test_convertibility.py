@@ -1,4 +1,4 @@
-"""The networks of a picture convert to LiteRT with builtin operators on tensors of rank four at most, as LiteRT's GPU
+"""The networks of an image convert to LiteRT with builtin operators on tensors of rank four at most, as LiteRT's GPU
 delegate needs it."""
 
 import importlib.util

@@ -22,7 +22,7 @@ def settings():
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
-    """The folder of a tiny preset, and a picture of it, made with the settings that Keras comes with."""
+    """The folder of a tiny preset, and an image of it, made with the settings that Keras comes with."""
     folder = tmp_path_factory.mktemp("preset")
     pipeline = tiny_text_to_image()
     pipeline.save_to_preset(folder)
@@ -30,7 +30,7 @@ def preset(tmp_path_factory):
 
 
 def use(preset):
-    """The picture of the preset, opened with the settings of the day, and the loss of a step of training."""
+    """The image of the preset, opened with the settings of the day, and the loss of a step of training."""
     pipeline = TextToImage.from_preset(preset[0])
     picture = pipeline.generate("a red apple", seed=1)
     compile_quietly(pipeline.model, optimizer="sgd")

@@ -124,7 +124,7 @@ def test_from_pipeline(plain):
 
 
 def test_from_pipeline_of_another_size():
-    """The pictures are those of a pipeline that was made for that size."""
+    """The images are those of a pipeline that was made for that size."""
     settings = {"num_steps": 2, "sampler": "ddpm"}
     model = tiny_latent_diffusion(unet=tiny_unet(latent_shape=(None, None, 3)))
     first = TextToImage(model, (8, 8), **settings)

@@ -10,7 +10,7 @@ from latentdiff.diffusion import noise
 from latentdiff.diffusion.samplers import DDIM
 from latentdiff.models.pixels import to_uint8
 
-LEVELS = 2  # of 255: what two ways to the same float32 picture may differ by
+LEVELS = 2  # of 255: what two ways to the same float32 image may differ by
 
 
 # === Contract ===
@@ -154,7 +154,7 @@ def test_a_picture_does_not_depend_on_its_batch(pipeline, sampler):
 
 
 def test_guidance_1_is_the_prompt_alone(pipeline):
-    """The negative prompt has no say then, and guidance 1 inside a guided batch is the same picture."""
+    """The negative prompt has no say then, and guidance 1 inside a guided batch is the same image."""
     plain = pipeline.generate("a cat", seed=1, guidance_scale=1.0)
     np.testing.assert_array_equal(pipeline.generate("a cat", negative_prompts="red", seed=1, guidance_scale=1.0), plain)
     assert gap(pipeline.generate(["a cat", "red"], seed=1, guidance_scale=[1.0, 5.0])[0], plain) <= LEVELS
@@ -177,7 +177,7 @@ def test_guidance_options_of_the_pipeline():
 
 
 def test_inversion_and_back():
-    """To the noise and back, each picture in its own number of steps; with enough iterations nothing is lost. The
+    """To the noise and back, each image in its own number of steps; with enough iterations nothing is lost. The
     network of random weights must be a gentle one: no step of a wild one can be taken back."""
     pipeline = tiny_text_to_image()
     for variable in pipeline.model.unet.variables:

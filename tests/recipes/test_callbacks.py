@@ -11,7 +11,7 @@ from latentdiff.recipes.callbacks import AveragedWeights, Preview, Progress, Tim
 
 
 def test_preview(tmp_path):
-    """Every second epoch, the pictures of the weights at that moment, with their settings."""
+    """Every second epoch, the images of the weights at that moment, with their settings."""
     pipeline, prompts = tiny_text_to_image(), ["a cat", "a red apple"]
     preview = Preview(pipeline, prompts, tmp_path / "previews", every=2, seed=3, num_steps=2)
     for epoch in range(4):

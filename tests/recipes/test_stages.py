@@ -66,7 +66,7 @@ def test_from_a_preset_its_weights_are_the_start(train, tmp_path, eagerly):
 
 
 def test_a_clock_ends_both_stages(train, tmp_path, monkeypatch, eagerly):
-    """After the first epoch: the preview is drawn, and validation saw the last picture too, which fills no batch."""
+    """After the first epoch: the preview is drawn, and validation saw the last image too, which fills no batch."""
     tiny_text_to_image().save_to_preset(tmp_path / "start")
     options = ["--init", tmp_path / "start", "--minutes", "1e-6"]
     monkeypatch.setattr(diffusion, "fitting_batch_size", lambda wanted, rows: min(rows, 3))

@@ -21,7 +21,7 @@ from latentdiff.settings import table
 
 
 class Server:
-    """Stands in for the connection: keeps what it is asked, answers with gray pictures after `busy` refusals."""
+    """Stands in for the connection: keeps what it is asked, answers with gray images after `busy` refusals."""
 
     def __init__(self, busy=0):
         self.busy = busy
@@ -247,7 +247,7 @@ def test_answers_that_are_none(body):
 def test_too_few_pictures():
     server = Server()
     server.predict = lambda rows, timeout: {"image_bytes": [], "warnings": []}
-    with pytest.raises(OSError, match="http://nowhere answered with 0 pictures. Expected: 1"):
+    with pytest.raises(OSError, match="http://nowhere answered with 0 images. Expected: 1"):
         connected(server).generate("a", seed=1)
 
 

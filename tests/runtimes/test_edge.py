@@ -1,4 +1,4 @@
-"""The edge runtime gives the pictures of `TextToImage`, alone, and says what is wrong with a folder."""
+"""The edge runtime gives the images of `TextToImage`, alone, and says what is wrong with a folder."""
 
 import ast
 import importlib.util
@@ -41,7 +41,7 @@ def folder(tmp_path, tiny_export):
     return shutil.copytree(tiny_export[1], tmp_path / "edge")
 
 
-# === The same pictures ===
+# === The same images ===
 
 
 @needs_tensorflow
@@ -182,7 +182,7 @@ def test_same_pictures_of_the_shipped_preset(tmp_path):
             np.testing.assert_allclose(picture.astype(int), expected, atol=2)
 
 
-# === The same picture files ===
+# === The same image files ===
 
 LEVELS = np.random.default_rng(0).integers(0, 2**16, (16, 12, 4)).astype("uint16")
 FILES = {

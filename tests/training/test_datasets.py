@@ -79,7 +79,7 @@ def test_build_writes_shards_that_load(work, monkeypatch, capsys):
     arguments = ["build_emoji", "--output", output, "--work", work, "--styles", "3d", "--shards", "3"]
     monkeypatch.setattr(sys, "argv", [str(argument) for argument in arguments])
     build_emoji.main()
-    assert capsys.readouterr().out.count(": 1 pictures") == len(list(output.glob("*-of-00002.parquet"))) == 2
+    assert capsys.readouterr().out.count(": 1 images") == len(list(output.glob("*-of-00002.parquet"))) == 2
     pictures = load_images(output, 128)
     assert sorted(pictures.captions) == ["five o’clock, 3d", "red heart, 3d"]
     five = pictures.captions.index("five o’clock, 3d")
@@ -100,7 +100,7 @@ def test_build_refuses_styles_without_pictures(work, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["build_emoji", "--output", str(work / "out"), "--work", str(work)])
     with pytest.raises(SystemExit):
         build_emoji.main()
-    assert "--styles must have a picture" in capsys.readouterr().err
+    assert "--styles must have an image" in capsys.readouterr().err
     assert not list((work / "out").glob("*.parquet"))
 
 

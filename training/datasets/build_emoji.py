@@ -6,10 +6,10 @@
 
 Needs the `npm` command. One row is one emoji in one style: 128 x 128 pixels on white as lossless WebP. Skin-tone
 variants and flags of countries and regions are left out. Captions are "label, style" with the label of Unicode CLDR.
-Some styles are CC BY 4.0: whoever passes their pictures on names the authors (see the columns `licence` and `source`).
+Some styles are CC BY 4.0: whoever passes their images on names the authors (see the columns `licence` and `source`).
 
 Split: for 3 % of the emoji, drawn with (seed, id), one style goes to "validation". All the rest is "train", so that a
-validation picture shows a known thing in a style in which it was never seen.
+validation image shows a known thing in a style in which it was never seen.
 """
 
 import argparse
@@ -77,14 +77,14 @@ def main():
     sets = {style: drawings(style, names, work, SIZE) for style in args.styles}
     rows = list(build_rows(emoji, sets, args.seed, args.limit))
     if not rows:
-        parser.error(f"--styles must have a picture of the emoji. Received: {args.styles}")
+        parser.error(f"--styles must have an image of the emoji. Received: {args.styles}")
     shards = min(args.shards, len(rows))
     bounds = [len(rows) * shard // shards for shard in range(shards + 1)]
     for shard, (start, stop) in enumerate(itertools.pairwise(bounds)):
         path = args.output / f"emoji-{shard:05d}-of-{shards:05d}.parquet"
         with replaced(path) as draft:
             parquet.write_table(pyarrow.Table.from_pylist(rows[start:stop]), draft)
-        print(f"{path}: {stop - start} pictures")
+        print(f"{path}: {stop - start} images")
 
 
 if __name__ == "__main__":

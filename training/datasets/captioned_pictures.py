@@ -1,4 +1,4 @@
-"""TensorFlow Datasets builder for captioned pictures, such as those of `build_emoji`.
+"""TensorFlow Datasets builder for captioned images, such as those of `build_emoji`.
 
     pip install tensorflow tensorflow-datasets importlib_resources
     python -m training.datasets.captioned_pictures --manual-dir emoji --data-dir tfds
@@ -20,7 +20,7 @@ TEXT_COLUMNS = ("id", "label", "style", "group", "licence", "source")
 
 
 class CaptionedPictures(tfds.core.GeneratorBasedBuilder):
-    """Pictures of any size with a caption, and "" or [] for the other columns that a picture lacks.
+    """Images of any size with a caption, and "" or [] for the other columns that an image lacks.
 
     The splits are those of the column `split`; without it all is "train".
     """

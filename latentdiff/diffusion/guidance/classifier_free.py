@@ -10,7 +10,7 @@ class ClassifierFreeGuidance(Guidance):
 
     Args:
         denoiser: a denoiser for a batch of twice the size: its first half holds the prompts, its second half the
-            negative (or empty) prompts of the same pictures.
+            negative (or empty) prompts of the same images.
         guidance_scale, rescale, interval: see `Guidance`.
 
     Call arguments and result: those of a denoiser for the plain batch.

@@ -21,7 +21,7 @@ class Guidance(abc.ABC):
             is without guidance; large scales raise it, up to burnt colours. The paper recommends 0.7, and guides the
             prediction of a U-Net; here the clean latents are rescaled, which means the same for every prediction type.
         interval: (low, high), each one float or (batch,): the noise levels sigma = noise rate / signal rate inside of
-            which pictures are guided; None for all. Guidance at high noise costs variety, at low noise it does nothing.
+            which images are guided; None for all. Guidance at high noise costs variety, at low noise it does nothing.
 
     Call arguments and result: those of a denoiser.
 

@@ -10,7 +10,7 @@ class DDIM(Sampler):
     next, lower level.
 
     Args:
-        eta: share of fresh noise in what is put back, in [0, 1]; 0 makes the picture a function of the first noise.
+        eta: share of fresh noise in what is put back, in [0, 1]; 0 makes the image a function of the first noise.
         spacing, temperature: see `Sampler`.
 
     Reference: Song et al., Denoising Diffusion Implicit Models, 2020, arXiv:2010.02502, equations 12 and 16.
@@ -49,7 +49,7 @@ class DDIM(Sampler):
             denoiser, noise_schedule: as in `sample`.
             latents: float32 (batch, h, w, channels).
             num_steps: int32 (batch,).
-            num_iterations: int >= 1, the denoiser calls a step.
+            num_iterations: int >= 1, the denoiser calls per step.
 
         Returns:
             float32 (batch, h, w, channels), the noise.

@@ -12,7 +12,7 @@ class LCM(Sampler):
     """Latent consistency models: jump to the clean latents, add fresh noise of the next level, jump again.
 
     For a U-Net that was distilled to answer with the end of the flow, not with the mean of all possible ends: there
-    1 to 8 steps are enough. Any other gives smooth pictures of too little variety.
+    1 to 8 steps are enough. Any other gives smooth images of too little variety.
 
     Args:
         spacing, temperature: see `Sampler`.

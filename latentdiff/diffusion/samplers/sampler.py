@@ -23,9 +23,9 @@ class Sampler(abc.ABC):
 
     Args:
         spacing: how the timesteps are spread over training's, see `spacing.spread`.
-        temperature: factor of the initial noise: below 1 pictures come nearer to what is typical, and differ less
+        temperature: factor of the initial noise: below 1 images come nearer to what is typical, and differ less
             (Kingma and Dhariwal, Glow, arXiv:1807.03039; in a diffusion Popov et al., Grad-TTS, arXiv:2105.06337).
-            Fresh noise later on, and that which covers a picture to begin from, stay as they are.
+            Fresh noise later on, and that which covers an image to begin from, stay as they are.
 
     Raises:
         ValueError: unknown `spacing`, or a `temperature` that is not above 0.
@@ -60,7 +60,7 @@ class Sampler(abc.ABC):
         return low + (high - low) * (place - below)
 
     def start(self, noise_schedule, latents, noise, num_steps, first_step):
-        """Where to begin in order to keep something of a picture.
+        """Where to begin in order to keep something of an image.
 
         Args:
             noise_schedule: the `NoiseSchedule` of the model.

@@ -54,7 +54,7 @@ def export_litert(
         quantization: "none", "float16" or "dynamic_int8" for all files, or a dict of the names of parts
             ("text_encoder", "denoiser", "decoder", "encoder", "pipeline") to these. See `litert_quantization`.
         num_tokens: longest prompt in tokens, marks included; default: that of the text encoder. Shorter is faster.
-        single_file: also write pipeline.tflite: token ids and settings in, picture out.
+        single_file: also write pipeline.tflite: token ids and settings in, image out.
         web: also write a page for the browser, see `web_page.add_web_page`.
         node_modules: folder of its libraries; default: npm fetches them.
         samplers: names of the samplers beside that of `text_to_image`; default: all that ask once a step.
@@ -183,7 +183,7 @@ def _example(inputs, texts):
 
 def _difference(received, expected, quantization):
     """In words, how far an answer is off and what is allowed; None if it is near enough."""
-    if expected.dtype == np.uint8 and quantization == "none":  # a picture, where rounding alone is one level
+    if expected.dtype == np.uint8 and quantization == "none":  # an image, where rounding alone is one level
         error, limit, unit = np.abs(received.astype(int) - expected).max(), LEVELS, "levels of 255"
     else:
         error, limit, unit = relative_error(received, expected), TOLERANCES[quantization], "of its size"

@@ -40,7 +40,7 @@ def parts(text_to_image, num_tokens, rows, single_file):
         text_to_image: the `TextToImage`.
         num_tokens: length of the token ids.
         rows: examples in one call of the denoiser; guidance needs two a step.
-        single_file: also make "pipeline", the whole way from token ids to the picture.
+        single_file: also make "pipeline", the whole way from token ids to the image.
 
     Returns:
         dict of names to `Part`s.

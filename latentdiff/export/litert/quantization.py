@@ -9,12 +9,12 @@ from latentdiff.export.litert.embeddings import quantize_embeddings
 QUANTIZATIONS = ("none", "float16", "dynamic_int8")
 FLOAT16 = {"num_bits": 16, "algorithm_key": "float_casting"}
 # Layers, by name, whose weights alone have 8 bits in "dynamic_int8": they compute with activations of 32 bits. Guidance
-# exaggerates what 8 bits do to the features of the text, and the text is read but once a picture.
+# exaggerates what 8 bits do to the features of the text, and the text is read but once an image.
 WEIGHTS_ONLY = ".*text_encoder.*"
 # How far a part may be from Keras, its root mean square error by the root mean square of the answer. Weights of 11
 # significant bits and of 8 bits have errors of about 1e-4 and 1e-2 each; a part that was quantized wrongly is off by 1.
 TOLERANCES = {"none": 1e-4, "float16": 5e-3, "dynamic_int8": 0.15}
-LEVELS = 2  # of 255 that any value of an unquantized picture may be off
+LEVELS = 2  # of 255 that any value of an unquantized image may be off
 
 
 def check_quantization(quantization, names):

@@ -6,7 +6,7 @@ from latentdiff.export.saved_model.signatures import SIGNATURES
 from latentdiff.export.saved_model.step_signatures import STEP_SIGNATURES
 from latentdiff.settings.wire import SERVED
 
-LEVELS = 2  # of 255: what two ways to the same float32 picture may differ by
+LEVELS = 2  # of 255: what two ways to the same float32 image may differ by
 CHECKED = {
     "prompts": ["a red apple", "a smiling cat"],
     "negative_prompts": ["", "blue"],
@@ -35,7 +35,7 @@ def check_structure(folder, token_ids):
 
 
 def check_pictures(folder, signatures):
-    """Raises ValueError unless the file gives the pictures that Keras gives with the same weights."""
+    """Raises ValueError unless the file gives the images that Keras gives with the same weights."""
     import tensorflow as tf
 
     serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
@@ -53,7 +53,7 @@ def check_pictures(folder, signatures):
         expected = signatures.text_to_image.generate(**arguments, sampler=signatures.sampler)
     gap = np.abs(received - expected).max()
     if gap > LEVELS:
-        raise ValueError(f"The SavedModel's pictures are {gap} of 255 levels away from Keras', {LEVELS} are allowed.")
+        raise ValueError(f"The SavedModel's images are {gap} of 255 levels away from Keras', {LEVELS} are allowed.")
 
 
 def foreign_ops(graph):

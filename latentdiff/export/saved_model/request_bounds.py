@@ -1,7 +1,7 @@
 """What a request may ask for, row by row.
 
 A server makes one batch of the requests of several people, and an error would fail them all. So a value out of range is
-no error here: the row gets the nearest picture that can be made, and a warning that says so; the others get theirs.
+no error here: the row gets the nearest image that can be made, and a warning that says so; the others get theirs.
 """
 
 import dataclasses

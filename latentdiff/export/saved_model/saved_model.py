@@ -33,7 +33,7 @@ def export_saved_model(text_to_image, folder, dtype="float32", token_ids=False, 
 
     Raises:
         ValueError: a folder that is there already or that is not named by a version, `max_steps` out of range, another
-            Keras backend than TensorFlow, or a written model that does not give Keras' pictures.
+            Keras backend than TensorFlow, or a written model that does not give Keras' images.
     """
     folder = _checked(folder, text_to_image, max_steps)
     sampler = samplers.get(text_to_image.sampler if sampler is None else sampler)
@@ -81,7 +81,7 @@ def _write(signatures, folder, name):
 
 
 def _warmup_requests(signatures):
-    """One short run of each signature that makes pictures, for each size of a batch."""
+    """One short run of each signature that makes images, for each size of a batch."""
     for count in BATCH_SIZES:
         for name in ("serving_default", "png"):
             yield name, signatures.example(count, num_steps=1)

@@ -58,7 +58,7 @@ class Signatures:
         }
 
     def example(self, count, num_steps):
-        """A request for `count` pictures of nothing: dict of input name to array."""
+        """A request for `count` images of nothing: dict of input name to array."""
         specs, defaults = self._picture_inputs()
         values = {name: np.repeat(value.numpy(), count, axis=0) for name, value in defaults.items()}
         values["num_steps"] = np.full(count, num_steps, "int32")

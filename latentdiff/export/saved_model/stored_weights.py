@@ -8,7 +8,7 @@ STORAGE_DTYPES = ("float32", "float16", "bfloat16")
 
 
 class StoredWeights:
-    """Copies of the weights that make pictures, for functions that are saved.
+    """Copies of the weights that make images, for functions that are saved.
 
     Args:
         model: the `LatentDiffusion` model.
@@ -59,7 +59,7 @@ class StoredWeights:
 
 
 def weights_of(model):
-    """The Keras variables of a `LatentDiffusion` model that its pictures depend on."""
+    """The Keras variables of a `LatentDiffusion` model that its images depend on."""
     autoencoder = model.autoencoder
     parts = (model.text_encoder.sequence_model, model.network, autoencoder.encoder, autoencoder.decoder)
     variables = [variable for part in parts for variable in part.variables if "float" in str(variable.dtype)]

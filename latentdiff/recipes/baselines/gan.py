@@ -7,13 +7,13 @@ from latentdiff.models.trainable_model import TrainableModel
 from latentdiff.recipes.baselines.networks import CODE_DIM, build_generator, build_reader
 
 BLUR_NOISE = 0.3  # noise on what the judge sees, so that it can't tell at a glance (Arjovsky and Bottou, 1701.04862)
-# Keeps the judge smooth around real pictures, as the gradient penalty R1 does (Mescheder et al., 2018,
+# Keeps the judge smooth around real images, as the gradient penalty R1 does (Mescheder et al., 2018,
 # arXiv:1801.04406), from two draws of that noise instead of a gradient (Lin et al., 2025, arXiv:2501.08316).
 SMOOTHNESS = 5.0
 
 
 class GAN(TrainableModel):
-    """A generator and its judge, trained by one optimizer in one pass: the judge on pictures that it can't change the
+    """A generator and its judge, trained by one optimizer in one pass: the judge on images that it can't change the
     generator through, the generator through a judge whose weights stand still.
 
     Reference: Goodfellow et al., Generative Adversarial Networks, 2014, arXiv:1406.2661, the non-saturating loss.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-LEVELS = 2  # of 255: what two ways to the same float32 picture may differ by
+LEVELS = 2  # of 255: what two ways to the same float32 image may differ by
 
 PROMPTS = ["a red apple", "", "the small cat", "blue", "a rocket", "smiling cat", "green and red", "flat"]
 
@@ -26,7 +26,7 @@ def pick(request, rows):
 
 
 def expected(pipeline, request):
-    """The pictures of `generate` for a request."""
+    """The images of `generate` for a request."""
     return pipeline.generate(**{("seed" if name == "seeds" else name): values for name, values in request.items()})
 
 

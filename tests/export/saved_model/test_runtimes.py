@@ -55,7 +55,7 @@ def decoded(contents):
 
 
 def test_host_bounds_malformed_values_in_their_rows(host, served, pipeline):
-    """Row 0 and the last two are as they should be, and get their pictures."""
+    """Row 0 and the last two are as they should be, and get their images."""
     request, near = mixed(8), mixed(8)
     request["guidance_scale"][1], near["guidance_scale"][1] = np.nan, 2.0
     request["num_steps"][2], near["num_steps"][2] = 0, 1

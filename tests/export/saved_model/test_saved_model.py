@@ -430,7 +430,7 @@ def test_other_pictures_than_keras_makes_are_found(export_of_spoilt, pipeline, t
         assert export_of_spoilt(unspoilt) == tmp_path / "base" / "1"
         assert {path.name for path in (tmp_path / "base").iterdir()} == {"1", "serving"}
         return
-    with pytest.raises(ValueError, match="pictures are [34] of 255 levels away from Keras', 2 are allowed"):
+    with pytest.raises(ValueError, match="images are [34] of 255 levels away from Keras', 2 are allowed"):
         export_of_spoilt(unspoilt)
     assert not list((tmp_path / "base").iterdir())
 

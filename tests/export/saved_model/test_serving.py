@@ -156,7 +156,7 @@ def test_malformed_requests(stub, changes, signature):
 
 @pytest.fixture
 def two_versions(served, pipeline, tmp_path):
-    """BASE with version 1, a folder with version 2 of other weights, and the pictures that each must give."""
+    """BASE with version 1, a folder with version 2 of other weights, and the images that each must give."""
     mean = pipeline.model.autoencoder.latent_mean
     before = mean.numpy()
     shutil.copytree(served.parent, tmp_path / "tiny")
@@ -210,7 +210,7 @@ def test_a_new_version_takes_over_under_load(two_versions):
                 version = response.model_spec.version.value
                 seen.append((late, version))
                 if gap(tf.make_ndarray(response.outputs["images"])[0], right[version][index]) > LEVELS:
-                    failures.append(f"client {index} got another picture than that of version {version}")
+                    failures.append(f"client {index} got another image than that of version {version}")
 
     threads = [threading.Thread(target=load, args=(index,)) for index in range(4)]
     try:

@@ -13,7 +13,7 @@ def pipeline():
 
 
 def test_all_that_pictures_depend_on_is_stored(pipeline):
-    """A model in which every other weight is broken still makes the same picture."""
+    """A model in which every other weight is broken still makes the same image."""
     stored = {variable.path for variable in weights_of(pipeline.model)}
     before = pipeline.generate("a cat", seed=1)
     others = [variable for variable in pipeline.model.variables if variable.path not in stored]

@@ -95,7 +95,7 @@ def opened(folder):
 
 
 def click(page, **values):
-    """Fills in the form and clicks; returns what the page then says, and the saved picture."""
+    """Fills in the form and clicks; returns what the page then says, and the saved image."""
     for name, value in values.items():
         if name == "image":
             page.set_input_files("#image", [] if value is None else value)
@@ -182,13 +182,13 @@ def test_eight_bits(libraries, tmp_path, tiny_export):
         for prompt, seed in (("a red apple", 5), ("the small cat", 6)):
             _, picture = click(page, prompt=prompt, seed=seed, num_steps=4)
             expected, exact = (one.generate(prompt, seed=seed, num_steps=4) for one in (eights, floats))
-            assert psnr(expected[None], exact[None])[0] < 60.0  # it is another picture than that of 32 bits
+            assert psnr(expected[None], exact[None])[0] < 60.0  # it is another image than that of 32 bits
             assert psnr(expected[None], picture[None])[0] > 40.0
 
 
 @in_a_browser
 def test_the_tokens_are_the_same(folder):
-    """Also of letters with accents, of other scripts, and of pictures."""
+    """Also of letters with accents, of other scripts, and of images."""
     tokenizer = keras_hub.tokenizers.BertTokenizer(vocabulary=words(), lowercase=True, strip_accents=True)
     (folder / "words.json").write_text(json.dumps(tokenizer_json(tokenizer)), encoding="utf-8")
     script = """async (texts) => {

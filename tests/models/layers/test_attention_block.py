@@ -20,7 +20,7 @@ def test_residual():
 
 
 def test_places_are_exchangeable():
-    """It sees a set of places, so turning the picture turns the result."""
+    """It sees a set of places, so turning the image turns the result."""
     layer, inputs = make(), normal(0, 1, 3, 3, 8)
     layer(inputs)
     randomize(layer)

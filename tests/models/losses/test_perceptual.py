@@ -99,7 +99,7 @@ def test_lpips_is_zero_for_the_same_picture_and_symmetric(small_file):
 
 
 class Shift(keras.Model):
-    """Adds one trained number to its pictures; its loss is a perceptual one."""
+    """Adds one trained number to its images; its loss is a perceptual one."""
 
     def __init__(self, distance):
         super().__init__()
