@@ -40,8 +40,8 @@ def test_typed_again_both_stages_say_that_they_are_finished(finished, tmp_path, 
 def test_other_settings_are_refused_and_named(finished, tmp_path, capsys):
     finished("autoencoder", "--epochs", "2", code=1)
     assert "finished run of other settings: epochs is 1 there and 2 here" in capsys.readouterr().err
-    write_experiment(tmp_path / "experiment.py", 1e-3, **FEW, learning_rate=0.5)
-    finished("autoencoder")  # that is the learning rate of the other stage
+    write_experiment(tmp_path / "experiment.py", 1e-3, **FEW, batch_size=2)
+    finished("autoencoder")  # that is a setting of the other stage
 
 
 def test_without_its_outcome_a_stage_starts_over(finished, tmp_path):
