@@ -453,11 +453,12 @@ def test_a_loaded_model_is_compiled_and_trains_on(kind, tmp_path):
     np.testing.assert_allclose(evaluated[1]["loss"], evaluated[0]["loss"], rtol=1e-5)
 
 
-def test_a_perceptual_loss_is_in_no_file_and_loading_says_so(tmp_path):
-    model = tiny_autoencoder(perceptual_weight=0.5)
+@pytest.mark.parametrize("weight, told", [(None, "had a perceptual loss, which no file holds"), (0.5, "has no effect")])
+def test_a_perceptual_loss_is_in_no_file_and_loading_says_so(weight, told, tmp_path):
+    model = tiny_autoencoder(perceptual_weight=weight)
     model.compile(perceptual_loss=lambda images, made: ops.mean(ops.square(images - made)))
     model.save(tmp_path / "model.keras")
-    with pytest.warns(UserWarning, match="had a perceptual loss, which no file holds"):
+    with pytest.warns(UserWarning, match=told):
         loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.compiled and loaded.perceptual_loss is None
 
