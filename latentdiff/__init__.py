@@ -3,6 +3,7 @@
 import importlib
 import sys
 
+from latentdiff.placeholders import register_after_keras
 from latentdiff.version import __version__
 
 # The public names and the modules they are in. They load when one of them is first asked for: Keras takes seconds.
@@ -22,6 +23,7 @@ __all__ = [*_MODULES, "__version__"]
 
 
 def _load():
+    importlib.import_module(f"{__name__}.models.losses")  # registered, and no public name
     names = {name: getattr(importlib.import_module(f"{__name__}.{file}"), name) for name, file in _MODULES.items()}
     globals().update(names)
 
@@ -40,3 +42,5 @@ def __dir__():
 # Who has Keras already waits for nothing, and `keras.saving.load_model` then knows our classes.
 if "keras" in sys.modules:
     _load()
+else:
+    register_after_keras(_load)

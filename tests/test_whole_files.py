@@ -3,8 +3,10 @@
 import os
 import pathlib
 import stat
+import sys
 
 import pytest
+from killing import killed_at
 
 from latentdiff import whole_files
 from latentdiff.whole_files import draft_of, remove_litter, replaced, write_bytes, write_text
@@ -129,3 +131,31 @@ def test_put_back_when_the_new_one_cannot_take_its_place(folder, tmp_path, monke
         write(folder, replace=True)
     assert len(seen) == 1 and seen[0].startswith(".replaced-")  # it was whole, aside
     assert names(tmp_path) == ["out/old.txt"]
+
+
+# === Kills ===
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux exchanges folders in one step")
+def test_killed_at_any_moment_the_old_or_the_new_is_there(tmp_path):
+    def work():
+        write_text(home / "file.txt", "new")
+        with draft_of(home / "out", replace=True) as draft:
+            for index in range(3):
+                (draft / f"{index}.txt").write_text("new")
+
+    seen, killed, count = [], True, 0
+    while killed:
+        count += 1
+        home = tmp_path / str(count)
+        (home / "out").mkdir(parents=True)
+        (home / "out" / "old.txt").write_text("old")
+        write_text(home / "file.txt", "old")
+        killed = killed_at(count, home, work)
+        seen.append(((home / "file.txt").read_text(), names(home / "out")))
+    old, new = ["old.txt"], ["0.txt", "1.txt", "2.txt"]
+    assert list(dict.fromkeys((text, tuple(files)) for text, files in seen)) == [
+        ("old", tuple(old)),
+        ("new", tuple(old)),
+        ("new", tuple(new)),
+    ]

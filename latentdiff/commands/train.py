@@ -28,7 +28,7 @@ Training has three stages, which share the folder --output:
 --experiment holds all other settings: sizes, batch size, learning rate, ... The built-in one, my_pictures, has the
 sizes of the shipped preset. To change a setting, copy its file, named below, and pass your copy.
 
-An interrupted run resumes when the same command is typed again. A run takes about 700 MB
+An interrupted run resumes when the same command is typed again. A run takes about 1.3 GB
 on the disk while it trains, 180 MB afterwards.
 
 example:

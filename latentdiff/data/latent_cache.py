@@ -51,7 +51,7 @@ def load_latents(folder, split, autoencoder):
     rows = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     if rows["key"] != cache_key(autoencoder, latents):
         raise ValueError(f"{path} was made by another autoencoder: run `latentdiff train latents` again.")
-    other = rows.get("latents", checksum(latents)) != checksum(latents)  # files of earlier versions have none
+    other = "latents" in rows and rows["latents"] != checksum(latents)  # files of earlier versions don't have it
     if other or len(rows["records"]) != len(latents):
         raise ValueError(
             f"{path} must belong to the records of {path.stem}.json: run `latentdiff train latents` again. "

@@ -64,6 +64,11 @@ class NoiseSchedule:
     ):
         if kind not in KINDS:
             raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}")
+        if kind == "rectified_flow" and zero_terminal_snr:
+            raise ValueError(
+                "`zero_terminal_snr` must be False with kind 'rectified_flow', which ends with noise only. "
+                "Received: zero_terminal_snr=True"
+            )
         if num_train_timesteps < 2:
             raise ValueError(f"`num_train_timesteps` must be at least 2. Received: {num_train_timesteps=}")
         if not 0 < beta_start < beta_end < 1:
@@ -219,4 +224,6 @@ class NoiseSchedule:
 
     @classmethod
     def from_config(cls, config):
+        if config.get("kind") == "rectified_flow":  # earlier versions ignored it there
+            config = {**config, "zero_terminal_snr": False}
         return cls(**config)

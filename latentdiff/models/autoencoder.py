@@ -1,17 +1,20 @@
 """The autoencoder: images to latents and back."""
 
 import functools
+import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
-from latentdiff.models import pixels
+from latentdiff.models import dtypes, pixels, replicas
 from latentdiff.models.compilation import compile_function
 from latentdiff.models.encoder_and_decoder import build_decoder, build_encoder
 from latentdiff.models.image_batches import check_pixels, image_batches
 from latentdiff.models.losses.adversarial import Adversary
 from latentdiff.models.trainable_model import TrainableModel, refuse_weights
+
+PERCEPTUAL_WEIGHT = 0.5  # unless another one is asked for
 
 
 @keras.saving.register_keras_serializable(package="latentdiff")
@@ -30,7 +33,8 @@ class Autoencoder(TrainableModel):
         middle_attention: self attention at the coarsest level.
         groups: groups of the normalizations.
         pixel_weight, kl_weight, perceptual_weight, adversarial_weight: weights of the losses (`compile` says more);
-            0 switches one off. Each loss is a mean: over pixels, over latent numbers, over images, over patches.
+            0 switches one off. `perceptual_weight` None is 0.5 where `compile` gets a perceptual loss. Each loss is a
+            mean: over pixels, over latent numbers, over images, over patches.
         latent_noise: noise on the latents in training, so that the decoder tolerates small errors of a denoiser
             (Zheng et al., 2025, arXiv:2510.11690). Its standard deviation is uniform in [0, latent_noise] for each
             image, in units of the deviation of each channel in the batch.
@@ -61,7 +65,7 @@ class Autoencoder(TrainableModel):
         groups=32,
         pixel_weight=1.0,
         kl_weight=1e-3,
-        perceptual_weight=0.5,
+        perceptual_weight=None,
         adversarial_weight=0.0,
         latent_noise=0.0,
         seed=0,
@@ -83,6 +87,7 @@ class Autoencoder(TrainableModel):
         self.adversarial_weight = adversarial_weight
         self.latent_noise = latent_noise
         self.seed = seed
+        self._given_dtype = dtypes.given(dtype)
         shape = (latent_channels, self.widths, num_blocks, patch_size, middle_attention, groups, self.dtype_policy)
         self.encoder = build_encoder(*shape)
         self.decoder = build_decoder(*shape)
@@ -122,6 +127,10 @@ class Autoencoder(TrainableModel):
                 "`discriminator` must be a model while `adversarial_weight` is above 0. Received: discriminator=None, "
                 f"adversarial_weight={self.adversarial_weight}"
             )
+        if self.perceptual_weight and perceptual_loss is None:
+            told = f"`perceptual_weight` {self.perceptual_weight} has no effect: `compile` got no `perceptual_loss`"
+            warnings.warn(told, stacklevel=2)
+        self._perceptual_weight = PERCEPTUAL_WEIGHT if self.perceptual_weight is None else self.perceptual_weight
         # A partial is no layer, so Keras neither tracks nor saves the network of the perceptual loss.
         self.perceptual_loss = perceptual_loss and functools.partial(perceptual_loss)
         self.adversary = None
@@ -130,19 +139,33 @@ class Autoencoder(TrainableModel):
         used = {
             "pixel": self.pixel_weight,
             "kl": self.kl_weight,
-            "perceptual": perceptual_loss is not None and self.perceptual_weight,
+            "perceptual": perceptual_loss is not None and self._perceptual_weight,
             "generator": self.adversarial_weight,
             "discriminator": self.adversarial_weight,
         }
         self.trackers = {name: keras.metrics.Mean(name=name) for name, weight in used.items() if weight}
         super().compile(optimizer=optimizer, metrics=metrics, **kwargs)
 
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if self.adversary is not None:
+            own = {"discriminator": self.adversary.discriminator, "adversarial_start": self.adversary.start}
+            config |= keras.saving.serialize_keras_object(own)
+        return config and {**config, "has_perceptual_loss": self.perceptual_loss is not None}
+
+    def compile_from_config(self, config):
+        config = dict(config)
+        if config.pop("has_perceptual_loss", False) and not self.perceptual_weight:  # else `compile` says so
+            told = "The autoencoder had a perceptual loss, which no file holds: `compile` it with one to train on"
+            warnings.warn(told, stacklevel=2)
+        super().compile_from_config(config)
+
     def call(self, images, training=False):
         images = self._checked(images)
         mean, log_variance = self._moments(images)
         latents = mean
         if training:
-            draws = keras.random.normal(ops.shape(mean), dtype="float32", seed=self.seed_generator)
+            draws = replicas.draw(keras.random.normal, ops.shape(mean), self.seed_generator)
             latents = mean + ops.exp(0.5 * log_variance) * draws
             if self.latent_noise:
                 latents = latents + self._noise_like(mean)
@@ -165,15 +188,15 @@ class Autoencoder(TrainableModel):
             made, for_adversary = self.adversary.split(made, training)
         if self.pixel_weight:
             losses["pixel"] = self.pixel_weight * ops.mean(ops.abs(images - made))
-        if self.perceptual_loss is not None and self.perceptual_weight:
-            losses["perceptual"] = self.perceptual_weight * ops.mean(self.perceptual_loss(images, made))
+        if self.perceptual_loss is not None and self._perceptual_weight:
+            losses["perceptual"] = self._perceptual_weight * ops.mean(self.perceptual_loss(images, made))
         if self.losses:
             losses["kl"] = sum(self.losses)
         if self.adversary is not None:
             losses["generator"], losses["discriminator"] = self.adversary.losses_of(images, for_adversary)
         for name, value in losses.items():
             self.trackers[name].update_state(value)
-        return sum(losses.values())
+        return replicas.share(sum(losses.values()))
 
     def encode(self, images, sample=False, seed=None):
         """Latents of images, normalized by the measured mean and standard deviation.
@@ -188,9 +211,8 @@ class Autoencoder(TrainableModel):
         """
         latents, log_variance = self._moments(self._checked(images))
         if sample:
-            latents = latents + ops.exp(0.5 * log_variance) * keras.random.normal(
-                ops.shape(latents), dtype="float32", seed=seed
-            )
+            draws = replicas.draw(keras.random.normal, ops.shape(latents), seed)
+            latents = latents + ops.exp(0.5 * log_variance) * draws
         return (latents - self.latent_mean) / self.latent_std
 
     def decode(self, latents):
@@ -231,11 +253,9 @@ class Autoencoder(TrainableModel):
     def _noise_like(self, latents):
         """Noise of a random strength per image; it scales with the latents, so that larger ones do not help."""
         shape = ops.shape(latents)
-        strength = self.latent_noise * keras.random.uniform(
-            (shape[0], 1, 1, 1), dtype="float32", seed=self.seed_generator
-        )
+        strength = self.latent_noise * replicas.draw(keras.random.uniform, (shape[0], 1, 1, 1), self.seed_generator)
         deviation = ops.sqrt(ops.var(latents, axis=(0, 1, 2)) + 1e-8)  # (c,); has a gradient at 0 too
-        return strength * deviation * keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
+        return strength * deviation * replicas.draw(keras.random.normal, shape, self.seed_generator)
 
     def _moments(self, images):
         """Mean and log variance of the posterior, not normalized."""
@@ -267,4 +287,5 @@ class Autoencoder(TrainableModel):
             "seed": self.seed,
             "name": self.name,
             "trainable": self.trainable,
+            **self._given_dtype,
         }

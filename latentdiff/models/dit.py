@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from latentdiff.models import dtypes
 from latentdiff.models.layers import AdaptiveBlock, AdaptiveOutput, PositionEmbedding, Unpatchify
 from latentdiff.models.quantized import from_quantized_config, quantization_config
 from latentdiff.models.time_and_text import embed_time
@@ -80,7 +81,7 @@ class DiT(keras.Model):
             "context_mask": keras.Input((num_tokens,), dtype="bool", name="context_mask"),
         }
         super().__init__(inputs=inputs, outputs=self._graph(inputs, dtype=dtype, **config), name=name, **kwargs)
-        self._config = config
+        self._config = {**config, **dtypes.given(dtype)}
         for name, value in config.items():
             setattr(self, name, value)
         self.dtype_policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())

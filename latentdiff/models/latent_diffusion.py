@@ -7,6 +7,7 @@ from keras import ops
 from latentdiff.diffusion import conditioning as trees
 from latentdiff.diffusion import noise, objectives
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
+from latentdiff.models import replicas
 from latentdiff.models.networks import build_shapes, build_with, check_network, taken_by
 from latentdiff.models.trainable_model import TrainableModel, refuse_weights
 from latentdiff.settings.texts import as_rows
@@ -132,7 +133,7 @@ class LatentDiffusion(TrainableModel):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         refuse_weights(sample_weight)
         error = ops.mean(ops.square(y_pred["prediction"] - y_pred["target"]), axis=(1, 2, 3))  # (b,)
-        return ops.mean(y_pred["weights"] * error)
+        return replicas.share(ops.mean(y_pred["weights"] * error))
 
     def _latents(self, data, training):
         if "latents" in data:
@@ -143,15 +144,15 @@ class LatentDiffusion(TrainableModel):
 
     def _noise(self, latents, training):
         """Timesteps (batch,), spread over their distribution, and noise like the latents; fixed unless training."""
-        batch = ops.shape(latents)[0]
-        rows = ops.arange(batch, dtype="int32")
+        batch, (replica, num_replicas) = ops.shape(latents)[0], replicas.place()
+        rows = ops.arange(batch, dtype="int32") + replica * batch  # of the global batch
         if training:
             offset = keras.random.uniform((), dtype="float32", seed=self.seed_generator)
-            draws = keras.random.normal(ops.shape(latents), dtype="float32", seed=self.seed_generator)
+            draws = replicas.draw(keras.random.normal, ops.shape(latents), self.seed_generator)
         else:
             offset, draws = 0.5, noise.normal(rows, latents.shape[1:])
         # One offset for the whole batch: each row takes its own slice of time (Kingma et al., arXiv:2107.00630, I.1).
-        quantiles = (ops.cast(rows, "float32") + offset) / ops.cast(batch, "float32")
+        quantiles = (ops.cast(rows, "float32") + offset) / ops.cast(num_replicas * batch, "float32")
         return self.objective.timesteps(quantiles, self.noise_schedule), draws
 
     def _conditioning(self, data, training):
@@ -173,7 +174,7 @@ class LatentDiffusion(TrainableModel):
     def _with_drops(self, text):
         """Token ids or members of the conditioning, where those of the empty caption stand in some rows."""
         batch = ops.shape(next(iter(text.values())))[0]
-        dropped = keras.random.uniform((batch,), dtype="float32", seed=self.seed_generator) < self.context_dropout
+        dropped = replicas.draw(keras.random.uniform, (batch,), self.seed_generator) < self.context_dropout
         null = {"token_ids": ops.convert_to_tensor(self.text_encoder.tokenize([""]))}
         if "token_ids" not in text:
             null = self.condition(null["token_ids"])

@@ -1,5 +1,6 @@
 """What all training models share: good defaults for `compile`, and a moving average of the weights that is safe."""
 
+import contextlib
 import math
 import sys
 
@@ -82,7 +83,8 @@ class TrainableModel(keras.Model):
     seed generators, those of Dropout layers too, are saved with the weights: a resumed run draws the numbers that it
     would have drawn. With `compile(steps_per_execution=n)` n steps run in one compiled call, on JAX as on TensorFlow.
 
-    All that takes data takes what `fit` takes: a subclass may say in `prepare` how it becomes arrays.
+    All that takes data takes what `fit` takes: a subclass may say in `prepare` how it becomes arrays. A subclass whose
+    `compute_loss` returns `replicas.share(loss)` may also be trained under TensorFlow's `MirroredStrategy`.
     """
 
     fixed_variables = ()  # weights that training leaves as they are, although their own layers are trainable
@@ -144,6 +146,14 @@ class TrainableModel(keras.Model):
         super().compile(optimizer=default_optimizer() if optimizer is None else optimizer, **kwargs)
         self._before_average = lambda: None
 
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self._is_built_whole():
+            self.optimizer.build(self.trainable_variables)  # so that a file may hold its state
+
+    def _is_built_whole(self):
+        return all(layer.built for layer in self._flatten_layers())
+
     def make_train_function(self, force=False):
         made = self.train_function is not None and not force
         super().make_train_function(force)
@@ -161,8 +171,9 @@ class TrainableModel(keras.Model):
             validation_data = self.prepare(validation_data)
         kwargs["validation_data"] = validation_data
         self._return_before_average()
-        if not self.optimizer.built and all(layer.built for layer in self._flatten_layers()):
-            self.optimizer.build(self.trainable_variables)  # or TensorFlow would trace the first step twice
+        if not self.optimizer.built and self._is_built_whole():
+            with self._variable_scope():
+                self.optimizer.build(self.trainable_variables)  # or TensorFlow would trace the first step twice
         finalize = self.optimizer.finalize_variable_values
         handled = sys.exc_info()[1]  # by who calls, if he does so in an `except`
 
@@ -184,6 +195,11 @@ class TrainableModel(keras.Model):
         finally:
             self.optimizer.finalize_variable_values = finalize
             self.before_finalize()  # TensorFlow does not finalize what broke off; what did ignores this
+
+    def _variable_scope(self):
+        """Within it variables are made for all replicas of TensorFlow's `MirroredStrategy`."""
+        strategy = getattr(self, "distribute_strategy", None)  # JAX has none
+        return contextlib.nullcontext() if strategy is None else strategy.scope()
 
     @property
     def _averaging_optimizer(self):

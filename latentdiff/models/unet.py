@@ -5,6 +5,7 @@ import functools
 import keras
 from keras import ops
 
+from latentdiff.models import dtypes
 from latentdiff.models.layers import Downsample, GroupNorm, ResnetBlock, SpatialTransformer, Upsample
 from latentdiff.models.quantized import from_quantized_config, quantization_config
 from latentdiff.models.time_and_text import embed_time
@@ -144,7 +145,7 @@ class UNet(keras.Model):
         }
         prediction = self._graph(inputs, dtype=dtype, **config)
         super().__init__(inputs=inputs, outputs=prediction, name=name, **kwargs)
-        self._config = config
+        self._config = {**config, **dtypes.given(dtype)}
         for name, value in config.items():
             setattr(self, name, value)
         self.dtype_policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())

@@ -89,6 +89,9 @@ def _fit(autoencoder, images, run, metrics):
     )
     epochs, clock = run.length(experiment.autoencoder_epochs)
     log.info("%d images, %d steps an epoch", len(images), len(batches))
+    if metrics is None and autoencoder.perceptual_weight:
+        log.info("no perceptual loss: it needs --metrics")
+        autoencoder.perceptual_weight = 0.0
     autoencoder.compile(
         optimizer(experiment.autoencoder_learning_rate, epochs * len(batches), experiment.autoencoder_ema),
         perceptual_loss=LPIPS(f"{metrics}/{LPIPS_WEIGHTS}") if metrics else None,

@@ -19,8 +19,8 @@ class Backup(keras.callbacks.Callback):
     """Backs weights, optimizer and seeds up after each epoch; `fit` goes on from there when it is called again.
 
     Each backup is a folder of its own, `epoch_00012`, which appears at once: a process that is killed while it writes
-    one leaves the earlier ones. A backup that is damaged is passed over, with a warning that names it. They stay when
-    training ends: who has written its outcome removes the folder.
+    one leaves the one before. A backup that is damaged is removed and passed over, with a warning that names it. They
+    stay when training ends: who has written its outcome removes the folder.
 
     Args:
         folder: Path of the folder of the backups, for nothing else and for one process at a time.
@@ -43,6 +43,7 @@ class Backup(keras.callbacks.Callback):
             if state is not None:
                 self._restore(path, state)
                 return
+            remove_whole(path)  # or it would count as one of those that are kept
         if (self.folder / "training_metadata.json").exists():  # of Keras' own callback
             log.warning("%s is of an earlier version and can't be resumed: training starts over", self.folder)
 
@@ -63,13 +64,13 @@ class Backup(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_litter(self.folder, age=0.0)
+        for old in sorted(self.folder.glob("epoch_*"))[: 1 - KEPT]:
+            remove_whole(old)
         with draft_of(self.folder / f"epoch_{epoch + 1:05}", replace=True) as draft:
             self.model.save_weights(draft / WEIGHTS_FILE)
             checksum = _checksum(draft / WEIGHTS_FILE)
             state = {"epoch": epoch + 1, "sha256": checksum, "shapes": self._shapes(), "settings": self.settings}
             write_text(draft / STATE_FILE, json.dumps(state) + "\n")
-        for old in sorted(self.folder.glob("epoch_*"))[:-KEPT]:
-            remove_whole(old)
 
     def _shapes(self):
         return [[variable.path, list(variable.shape)] for variable in self.model.variables]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from latentdiff.data.captioned_images import CaptionedImages
-from latentdiff.data.latent_cache import cache_key, load_latents
+from latentdiff.data.latent_cache import cache_key, load_latents, save_latents
 from latentdiff.data.variations import around, mirrored, names, paired, recoloured, restyled, vary, with_article
 
 SIZE = 64
@@ -339,6 +339,11 @@ def test_latents_come_back_with_their_records_but_not_for_another_autoencoder(tm
         load_latents(tmp_path, "train", fake_autoencoder(weight=2.0))
     np.save(tmp_path / "latents_train.npy", latents[:6])  # of a shorter run that was cut off before the records
     with pytest.raises(ValueError, match="Received: 6 rows, 10 records"):
+        load_latents(tmp_path, "train", fake_autoencoder())
+    save_latents(tmp_path, "train", fake_autoencoder(), latents, records)
+    np.testing.assert_array_equal(load_latents(tmp_path, "train", fake_autoencoder())[0], latents)
+    np.save(tmp_path / "latents_train.npy", latents[::-1])  # of a run with as many that was cut off before the records
+    with pytest.raises(ValueError, match="must belong to the records of latents_train.json"):
         load_latents(tmp_path, "train", fake_autoencoder())
 
 

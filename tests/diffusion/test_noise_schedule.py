@@ -177,3 +177,10 @@ def test_rectified_flow_by_hand():
     signal_rates, noise_rates = rates(NoiseSchedule("rectified_flow", 4), [-1, 0, 1, 2.5, 3])
     np.testing.assert_allclose(noise_rates, [0, 0.25, 0.5, 0.875, 1.0])
     np.testing.assert_allclose(signal_rates, [1, 0.75, 0.5, 0.125, 0.0])
+
+
+def test_rectified_flow_ends_with_noise_anyway():
+    with pytest.raises(ValueError, match="`zero_terminal_snr` must be False.*Received: zero_terminal_snr=True"):
+        NoiseSchedule("rectified_flow", zero_terminal_snr=True)
+    config = {**NoiseSchedule("rectified_flow").get_config(), "zero_terminal_snr": True}  # of an earlier version
+    assert NoiseSchedule.from_config(config).get_config()["zero_terminal_snr"] is False

@@ -338,3 +338,17 @@ def test_only_losses_that_are_on_have_a_column():
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), "uint8")
     history = model.fit(list(images), epochs=1, verbose=0).history
     assert set(history) == {"loss", "pixel"} and history["pixel"] == pytest.approx(history["loss"])
+
+
+def test_a_perceptual_weight_without_a_loss_is_told():
+    with pytest.warns(UserWarning, match="`perceptual_weight` 0.3 has no effect: `compile` got no `perceptual_loss`"):
+        tiny_autoencoder(perceptual_weight=0.3).compile()
+
+
+@pytest.mark.parametrize("weight, expected", [(None, 0.5), (0.25, 0.25)])
+def test_the_perceptual_weight_is_half_unless_asked_for(weight, expected):
+    model = tiny_autoencoder(perceptual_weight=weight)
+    model.compile(perceptual_loss=lambda images, made: keras.ops.ones((1,)))
+    model.test_on_batch({"images": np.zeros((1, 8, 8, 3), "float32")})
+    assert float(model.trackers["perceptual"].result()) == expected
+    assert model.get_config()["perceptual_weight"] == weight

@@ -12,6 +12,7 @@ from harness import (
 )
 from keras import ops
 
+from latentdiff.models.losses import PatchDiscriminator
 from latentdiff.models.trainable_model import TrainableModel, WarmUp, WarmUpAdamW, default_optimizer
 from latentdiff.models.unet import UNet
 from latentdiff.recipes.callbacks import AveragedWeights
@@ -415,3 +416,53 @@ def test_weights_are_refused(name, value):
 def test_another_loss_is_refused():
     with pytest.raises(ValueError, match="`loss` must be None: the model has its own losses. Received: loss='mse'"):
         Noisy().compile(loss="mse")
+
+
+# === Files of compiled models ===
+
+
+def compiled(kind):
+    """A compiled model, its data, and what it is in the file."""
+    if kind == "autoencoder":
+        discriminator = PatchDiscriminator((8,))
+        model = tiny_autoencoder(adversarial_weight=0.5)
+        model.compile(default_optimizer(1e-3), discriminator=discriminator, adversarial_start=2, steps_per_execution=2)
+        return model, {"images": normal(0, 8, 8, 8, 3).clip(-1.0, 1.0)}
+    model = tiny_text_to_image().model
+    model.compile(default_optimizer(1e-3))
+    return model, {"latents": normal(0, 8, 4, 4, 3), "captions": ["a cat"] * 8}
+
+
+@pytest.mark.parametrize("kind", ["autoencoder", "latent_diffusion"])
+def test_a_loaded_model_is_compiled_and_trains_on(kind, tmp_path):
+    """With the state of its optimizer, from a file that `ModelCheckpoint` wrote."""
+    model, data = compiled(kind)
+    options = {"batch_size": 4, "shuffle": False, "verbose": 0}
+    checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "model.keras")
+    model.fit(data, epochs=1, callbacks=[checkpoint], **options)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.compiled and loaded.steps_per_execution == model.steps_per_execution
+    assert int(loaded.optimizer.iterations) == 2
+    model._return_before_average()  # the checkpoint was written before the average took over
+    for left, right in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
+        assert_close(left, right, 0.0)
+    losses = [each.fit(data, epochs=2, **options).history["loss"] for each in (model, loaded)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    evaluated = [each.evaluate(data, batch_size=4, verbose=0, return_dict=True) for each in (model, loaded)]
+    assert evaluated[0].keys() == evaluated[1].keys()
+    np.testing.assert_allclose(evaluated[1]["loss"], evaluated[0]["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("weight, told", [(None, "had a perceptual loss, which no file holds"), (0.5, "has no effect")])
+def test_a_perceptual_loss_is_in_no_file_and_loading_says_so(weight, told, tmp_path):
+    model = tiny_autoencoder(perceptual_weight=weight)
+    model.compile(perceptual_loss=lambda images, made: ops.mean(ops.square(images - made)))
+    model.save(tmp_path / "model.keras")
+    with pytest.warns(UserWarning, match=told):
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.compiled and loaded.perceptual_loss is None
+
+
+def test_a_model_that_was_not_compiled_is_not_compiled_when_loaded(tmp_path):
+    tiny_autoencoder().save(tmp_path / "model.keras")
+    assert not keras.saving.load_model(tmp_path / "model.keras").compiled

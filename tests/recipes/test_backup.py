@@ -149,6 +149,15 @@ def test_a_damaged_backup_is_passed_over_and_named(damage, tmp_path, caplog):
     assert [epoch for epoch, _ in rows(tmp_path)] == [0, 1, 2, 3]
 
 
+def test_when_all_backups_are_damaged_training_starts_over_and_keeps_the_new_ones(tmp_path, caplog):
+    stopped(tmp_path)
+    for path in tmp_path.glob("backup/*/state.json"):
+        path.write_text("{}")
+    stopped(tmp_path, epoch=0)
+    assert len(caplog.messages) == 2
+    assert [path.name for path in (tmp_path / "backup").iterdir()] == ["epoch_00001"]
+
+
 @pytest.mark.parametrize(
     "settings, told",
     [

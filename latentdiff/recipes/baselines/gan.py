@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from latentdiff.models import replicas
 from latentdiff.models.trainable_model import TrainableModel
 from latentdiff.recipes.baselines.networks import CODE_DIM, build_generator, build_reader
 
@@ -28,7 +29,7 @@ class GAN(TrainableModel):
 
     def call(self, data, training=False):
         real, features = data["latents"], data["features"]
-        codes = keras.random.normal((ops.shape(real)[0], CODE_DIM), seed=self.seed_generator)
+        codes = replicas.draw(keras.random.normal, (ops.shape(real)[0], CODE_DIM), self.seed_generator)
         made = self.generator([codes, features], training=training)
         seen = self._blurred(made)
         still = [ops.stop_gradient(variable.value) for variable in self.judge.trainable_variables]
@@ -41,10 +42,10 @@ class GAN(TrainableModel):
         }
 
     def _blurred(self, latents):
-        return latents + BLUR_NOISE * keras.random.normal(ops.shape(latents), seed=self.seed_generator)
+        return latents + BLUR_NOISE * replicas.draw(keras.random.normal, ops.shape(latents), self.seed_generator)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         of_real, of_made = y_pred["of_real"], y_pred["of_made"]
         judge = ops.softplus(-of_real) + ops.softplus(of_made)
         judge = judge + SMOOTHNESS * ops.square(of_real - y_pred["of_real_again"])
-        return ops.mean(judge + ops.softplus(-y_pred["of_made_for_generator"]))
+        return replicas.share(ops.mean(judge + ops.softplus(-y_pred["of_made_for_generator"])))

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from latentdiff.models import replicas
 from latentdiff.models.trainable_model import TrainableModel
 from latentdiff.recipes.baselines.networks import CODE_DIM, build_generator, build_reader
 
@@ -24,14 +25,16 @@ class VAE(TrainableModel):
 
     def call(self, data, training=False):
         mean, log_variance = ops.split(self.reader([data["latents"], data["features"]]), 2, axis=-1)
-        draws = keras.random.normal(ops.shape(mean), seed=self.seed_generator) if training else ops.zeros_like(mean)
+        draws = ops.zeros_like(mean)
+        if training:
+            draws = replicas.draw(keras.random.normal, ops.shape(mean), self.seed_generator)
         codes = mean + ops.exp(0.5 * log_variance) * draws
         rebuilt = self.generator([codes, data["features"]], training=training)
         return {"rebuilt": rebuilt, "mean": mean, "log_variance": log_variance}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         error = 0.5 * ops.sum(ops.square(y_pred["rebuilt"] - x["latents"]), axis=(1, 2, 3))
-        return ops.mean(error + KL_WEIGHT * kl(y_pred["mean"], y_pred["log_variance"]))
+        return replicas.share(ops.mean(error + KL_WEIGHT * kl(y_pred["mean"], y_pred["log_variance"])))
 
 
 def kl(mean, log_variance):
