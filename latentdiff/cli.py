@@ -7,12 +7,13 @@ import warnings
 from pathlib import Path
 
 from latentdiff.commands import UsageError, explain, export, generate, info, train
-from latentdiff.commands.progress import CLEAR_LINE
+from latentdiff.commands.console import is_terminal, prepare, say
 from latentdiff.commands.prompts import OPTIONS, Number, add_setting
 from latentdiff.version import __version__
 
 DEFAULT_PRESET = "emoji-128"
 LONGEST_ERROR = 600
+CLEAR_LINE = "\r\x1b[K"
 
 GENERATE_EPILOG = """\
 where the pictures go:
@@ -45,6 +46,7 @@ with --server, --preset is the name of the model there, and no model is needed h
 
 def main(argv=None):
     """Runs the command with these arguments (default: those of the shell) and returns the exit code."""
+    prepare()
     return run(_parser().parse_args(argv))
 
 
@@ -122,7 +124,7 @@ def _path(text):
 @contextlib.contextmanager
 def _one_line_warnings():
     def show(message, category, filename, lineno, file=None, line=None):
-        print(f"{_clear()}latentdiff: warning: {_one_line(message)}", file=sys.stderr)
+        say(f"{_clear()}latentdiff: warning: {_one_line(message)}", sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -130,12 +132,12 @@ def _one_line_warnings():
 
 
 def _fail(error, code):
-    print(f"{_clear()}latentdiff: error: {_one_line(error)}", file=sys.stderr)
+    say(f"{_clear()}latentdiff: error: {_one_line(error)}", sys.stderr)
     return code
 
 
 def _clear():
-    return CLEAR_LINE if sys.stderr.isatty() else ""
+    return CLEAR_LINE if is_terminal(sys.stderr) else ""
 
 
 def _one_line(message):

@@ -60,14 +60,11 @@ def _read(load, path, option, image_size):
 
 def _size(path, option):
     """(width, height) of an image file as it is shown."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from latentdiff.data.images import read_image
 
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).size
-    except UnidentifiedImageError as error:
-        raise UsageError(f"{option} must be an image file. Received: {path}") from error
+        return read_image(path).size
     except OSError as error:
         raise UsageError(f"{option} {path} can't be read: {error.strerror or error}") from error
-    except Image.DecompressionBombError as error:
-        raise UsageError(f"{option} {path} has too many pixels: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 from latentdiff.commands import UsageError
+from latentdiff.commands.console import say
 from latentdiff.commands.output import check_writable
 from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import Number
@@ -65,7 +66,7 @@ def run(args):
             bar.show(f"drawing {name} ...")
             files = draw(lesson, name)
             bar.clear()
-            print(*files, sep="\n", flush=True)
+            say("\n".join(map(str, files)))
 
 
 def _lesson(pipeline, args, weights):

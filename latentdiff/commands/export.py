@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from latentdiff.commands import UsageError, export_litert
+from latentdiff.commands.console import say
 from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import Number
 
@@ -53,4 +54,4 @@ def run_saved_model(args):
     with opened_preset(args.preset) as (pipeline, bar):
         bar.show(f"writing {args.output} ...")
         pipeline.export(args.output, dtype=args.dtype, token_ids=args.token_ids, max_steps=args.max_steps)
-    print(args.output)
+    say(args.output)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from latentdiff.commands import UsageError
+from latentdiff.commands.console import say
 from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import Number
 from latentdiff.export.litert.needs import check_needs
@@ -86,4 +87,4 @@ def run(args):
         bar.show(f"writing {args.output}, which takes a minute ...")
         options = {name: getattr(args, name) for name in ("num_tokens", "single_file", "web", "node_modules")}
         pipeline.export_litert(args.output, quantization=quantization, **options)
-    print(args.output)
+    say(args.output)

@@ -2,6 +2,7 @@
 
 import json
 
+from latentdiff.commands.console import say
 from latentdiff.commands.preset import find_preset
 
 
@@ -11,12 +12,12 @@ def run(args):
     settings = _read(folder / "task.json") | _read(folder / "metadata.json")
     card = folder / "README.md"
     if card.is_file():
-        print(card.read_text(encoding="utf-8").strip())
+        say(card.read_text(encoding="utf-8").strip())
     else:
-        print(f"# {folder.resolve().name}\n\nThis preset has no model card.")
-    print(f"\n## Settings\n\n- folder: {folder}")
+        say(f"# {folder.resolve().name}\n\nThis preset has no model card.")
+    say(f"\n## Settings\n\n- folder: {folder}")
     for name, value in settings.items():
-        print(f"- {name}: {value}")
+        say(f"- {name}: {value}")
 
 
 def _read(path):

@@ -1,5 +1,6 @@
 """Where the pictures of one command go: a file, or a folder with a manifest."""
 
+import hashlib
 import json
 import os
 import re
@@ -9,7 +10,9 @@ from pathlib import Path
 from latentdiff.commands import UsageError
 
 MANIFEST = "manifest.json"
-OTHER_PICTURES = {".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
+# Endings that promise an image of another format.
+OTHER_FORMATS = {".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl"}
+OTHER_FORMATS |= {".pdf", ".ppm", ".svg", ".tga", ".tif", ".tiff", ".webp"}
 SLUG_LENGTH = 50
 
 
@@ -71,7 +74,7 @@ class Output:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def _check(self):
-        if self.file is None and self.folder.suffix.lower() in OTHER_PICTURES and not self.folder.is_dir():
+        if self.file is None and self.folder.suffix.lower() in OTHER_FORMATS and not self.folder.is_dir():
             raise UsageError(f"--output must be a .png file or a folder. Received: {self.folder}")
         if self.file is not None:
             check_writable(self.file)
@@ -79,9 +82,12 @@ class Output:
             _check_folder(self.folder)
 
     def _save_manifest(self):
-        """Writes the list of all pictures in the folder, in one stroke: an older list is never lost."""
-        if self.manifest is not None:
-            draft = self.manifest.with_suffix(".json.part")
+        """Writes the list of all images in the folder in one stroke; other processes may add to it meanwhile."""
+        if self.manifest is None:
+            return
+        with _only_writer(self.folder):
+            self._entries = {**_read_manifest(self.manifest), **self._entries}
+            draft = self.manifest.with_suffix(f".json.{os.getpid()}")
             text = json.dumps(list(self._entries.values()), indent=2, ensure_ascii=False)
             draft.write_text(text + "\n", encoding="utf-8")
             os.replace(draft, self.manifest)
@@ -89,16 +95,30 @@ class Output:
     def _write(self, stem, data):
         """Writes into the file that was asked for, else into the first of STEM.png, STEM-2.png, ... that is free."""
         path, number = self.file or self.folder / f"{stem}.png", 1
-        while self.file is None and not self._is_free(path, data):
-            number += 1
-            path = self.folder / f"{stem}-{number}.png"
-        path.write_bytes(data)
+        with _only_writer(self.folder):
+            while self.file is None and not self._is_free(path, data):
+                number += 1
+                path = self.folder / f"{stem}-{number}.png"
+            draft = path.with_name(f".{path.name}.{os.getpid()}")
+            try:
+                draft.write_bytes(data)
+                os.replace(draft, path)
+            finally:
+                draft.unlink(missing_ok=True)
         self._written.add(path)
         return path
 
     def _is_free(self, path, data):
-        """Whether there is no such file, or one with this very picture, from an earlier run."""
+        """Whether there is no such file, or one with this very image, from an earlier run."""
         return path not in self._written and (not path.exists() or (path.is_file() and path.read_bytes() == data))
+
+
+def _only_writer(folder):
+    """Within it no other process of this command chooses names in the folder. The lock lies outside of it."""
+    import filelock
+
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    return filelock.FileLock(Path(tempfile.gettempdir()) / f"latentdiff-{name}.lock")
 
 
 def check_writable(path):

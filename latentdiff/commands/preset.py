@@ -25,7 +25,7 @@ def opened_preset(preset):
         bar.show(f"opening {preset} ...")
         yield open_preset(preset), bar
     finally:
-        bar.clear()
+        bar.close()
 
 
 def open_preset(preset):

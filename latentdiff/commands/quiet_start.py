@@ -8,7 +8,7 @@ import sys
 @contextlib.contextmanager
 def quiet_start():
     """Keeps what TensorFlow's C++ code says while it starts off the terminal, unless the user set its level."""
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or sys.stderr is None:
         yield
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"

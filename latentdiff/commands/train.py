@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from latentdiff.commands import UsageError
+from latentdiff.commands.console import say
 from latentdiff.commands.preset import find_preset
 from latentdiff.commands.prompts import Number
 from latentdiff.commands.quiet_start import quiet_start
@@ -141,21 +142,21 @@ def _autoencoder(args, run):
     from latentdiff.recipes.autoencoder import train_autoencoder
 
     train_autoencoder(run, args.data, args.metrics, args.init, args.skip_corrupt)
-    print(f"next: latentdiff train latents{_typed(args)} --data {args.data}")
+    say(f"next: latentdiff train latents{_typed(args)} --data {args.data}")
 
 
 def _latents(args, run):
     from latentdiff.recipes.latents import encode_latents
 
     encode_latents(run, args.data, args.skip_corrupt)
-    print(f"next: latentdiff train diffusion{_typed(args)} --init PRESET")
+    say(f"next: latentdiff train diffusion{_typed(args)} --init PRESET")
 
 
 def _diffusion(args, run):
     from latentdiff.recipes.diffusion import train_diffusion
 
     train_diffusion(run, args.text_encoder, args.init)
-    print(f'next: latentdiff generate "a caption like yours" --preset {args.output / "preset"}')
+    say(f'next: latentdiff generate "a caption like yours" --preset {args.output / "preset"}')
 
 
 RUN = {"autoencoder": _autoencoder, "latents": _latents, "diffusion": _diffusion}

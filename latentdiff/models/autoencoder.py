@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from latentdiff.models import dtypes, pixels, replicas
-from latentdiff.models.autoencoder_parts import build_decoder, build_encoder
 from latentdiff.models.compilation import compile_function
+from latentdiff.models.encoder_and_decoder import build_decoder, build_encoder
 from latentdiff.models.image_batches import check_pixels, image_batches
 from latentdiff.models.losses.adversarial import Adversary
 from latentdiff.models.trainable_model import TrainableModel, refuse_weights

@@ -5,6 +5,7 @@ from keras import ops
 
 from latentdiff.models import dtypes
 from latentdiff.models.layers import AdaptiveBlock, AdaptiveOutput, PositionEmbedding, Unpatchify
+from latentdiff.models.quantized import from_quantized_config, quantization_config
 from latentdiff.models.time_and_text import embed_time
 
 WAVES_DIM = 256
@@ -105,11 +106,12 @@ class DiT(keras.Model):
         return keras.layers.Activation("linear", dtype="float32", name="prediction")(x)
 
     def get_config(self):
-        return {**self._config, "name": self.name, "trainable": self.trainable}
+        config = {**self._config, "name": self.name, "trainable": self.trainable}
+        return {**config, **quantization_config(self)}
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config)
+        return from_quantized_config(cls, config)
 
 
 def _check(latent_shape, width, num_heads, patch_size):

@@ -147,7 +147,7 @@ class LatentDiffusion(TrainableModel):
         batch, (replica, num_replicas) = ops.shape(latents)[0], replicas.place()
         rows = ops.arange(batch, dtype="int32") + replica * batch  # of the global batch
         if training:
-            offset = keras.random.uniform((), seed=self.seed_generator)
+            offset = keras.random.uniform((), dtype="float32", seed=self.seed_generator)
             draws = replicas.draw(keras.random.normal, ops.shape(latents), self.seed_generator)
         else:
             offset, draws = 0.5, noise.normal(rows, latents.shape[1:])

@@ -19,7 +19,7 @@ def place():
 
 
 def draw(function, shape, seed):
-    """Random numbers of a part of the global batch.
+    """Random numbers of a part of the global batch, float32 whatever `floatx` is.
 
     Args:
         function: such as `keras.random.normal`.
@@ -28,9 +28,9 @@ def draw(function, shape, seed):
     """
     index, count = place()
     if count == 1:
-        return function(shape, seed=seed)
+        return function(shape, dtype="float32", seed=seed)
     rows, *rest = shape
-    whole = function((count * rows, *rest), seed=seed)
+    whole = function((count * rows, *rest), dtype="float32", seed=seed)
     return ops.reshape(whole[index * rows : (index + 1) * rows], shape)
 
 

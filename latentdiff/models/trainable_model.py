@@ -31,7 +31,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         rate = self.learning_rate * ops.minimum((step + 1.0) / self.steps, 1.0)
         if self.decay_steps is None:
             return rate
-        fallen = ops.clip((step - self.steps) / self.decay_steps, 0.0, 1.0)
+        fallen = ops.clip((step - self.steps) / float(self.decay_steps), 0.0, 1.0)
         return rate * 0.5 * (1.0 + ops.cos(math.pi * fallen))
 
     def get_config(self):

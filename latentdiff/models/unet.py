@@ -7,6 +7,7 @@ from keras import ops
 
 from latentdiff.models import dtypes
 from latentdiff.models.layers import Downsample, GroupNorm, ResnetBlock, SpatialTransformer, Upsample
+from latentdiff.models.quantized import from_quantized_config, quantization_config
 from latentdiff.models.time_and_text import embed_time
 
 
@@ -174,9 +175,8 @@ class UNet(keras.Model):
             layer = make_transformer(config["num_heads"][level], name=name)
             return layer(x, inputs["context"], key_mask=inputs["context_mask"])
 
-        x = keras.layers.Conv2D(widths[0], 3, padding="same", data_format="channels_last", dtype=dtype, name="conv_in")(
-            inputs["noisy_latents"]
-        )
+        conv = functools.partial(keras.layers.Conv2D, padding="same", data_format="channels_last", dtype=dtype)
+        x = conv(widths[0], 3, name="conv_in")(inputs["noisy_latents"])
         x, skips = go_down(x, resnet, transformer, **shape)
         x = resnet(x, -1, "middle_resnet_in")
         x = transformer(x, -1, "middle_transformer")
@@ -184,20 +184,13 @@ class UNet(keras.Model):
         x = go_up(x, skips, resnet, transformer, **shape)
         x = ops.silu(GroupNorm(groups, 1e-5, dtype=dtype, name="norm_out")(x))
         channels = config["latent_shape"][-1]
-        out = keras.layers.Conv2D(
-            channels,
-            3,
-            padding="same",
-            kernel_initializer="zeros",
-            data_format="channels_last",
-            dtype=dtype,
-            name="conv_out",
-        )
+        out = conv(channels, 3, kernel_initializer="zeros", name="conv_out")
         return keras.layers.Activation("linear", dtype="float32", name="prediction")(out(x))
 
     def get_config(self):
-        return {**self._config, "name": self.name, "trainable": self.trainable}
+        config = {**self._config, "name": self.name, "trainable": self.trainable}
+        return {**config, **quantization_config(self)}
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config)
+        return from_quantized_config(cls, config)

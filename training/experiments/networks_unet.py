@@ -6,6 +6,10 @@ Command (`networks_dit.py` is the other side; the autoencoder is that of the shi
     latentdiff train latents   --experiment $FILE --data DATA --output runs/unet
     latentdiff train diffusion --experiment $FILE --text-encoder MINILM --minutes 10 --output runs/unet
     python benchmarks/quality.py runs/unet/preset --data DATA --metrics METRICS --output out/unet
+
+Cost: 10 minutes of `fit` on one H200, at least 10,610 steps of 512, 54 to 56 ms each with the text encoder.
+Result: joint retrieval 0.295 on 400 unseen pairs and 0.709 on 1,000 training captions, KID x 1000 11.7 and 8.1. The
+record is runs/networks-1.md.
 """
 
 from training.experiments import emoji_128

@@ -85,7 +85,7 @@ class Sampler(abc.ABC):
         """
         if self.temperature != 1.0:
             first_step = ops.zeros_like(noisy_latents[:, 0, 0, 0]) + first_step
-            factor = ops.where(first_step > 0.0, 1.0, self.temperature)
+            factor = ops.cast(ops.where(first_step > 0.0, 1.0, self.temperature), "float32")
             noisy_latents = noisy_latents * ops.reshape(factor, (-1, 1, 1, 1))
         return noisy_latents, self.init_state(noisy_latents)
 

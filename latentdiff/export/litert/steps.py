@@ -55,9 +55,17 @@ def step_parts(text_to_image, exported):
 
 
 def _start(stepper):
-    return Part(
-        lambda seed, **inputs: stepper.start(seeds=seed, **inputs), [], _begin(stepper.latent_shape), on_gpu=False
-    )
+    def start(seed, **inputs):
+        values = stepper.start(seeds=seed, **inputs)
+        # States that begin as the same constant would be one tensor, of which LiteRT.js gives but one name: add zeros
+        # that the converter takes for different ones.
+        zeros = ops.minimum(ops.abs(values["noisy_latents"]), 0.0)
+        for index, name in enumerate(stepper.state_names):
+            height, width, channels = values[name].shape[1:]
+            values[name] = values[name] + (index + 1.0) * zeros[:, :height, :width, :channels]
+        return values
+
+    return Part(start, [], _begin(stepper.latent_shape), on_gpu=False)
 
 
 def _advance(stepper):

@@ -290,6 +290,18 @@ def test_steps_answer_as_keras_does(name, prediction_type, kind, tiny_export):
     assert values["step"].tolist() == [4]
 
 
+@pytest.mark.parametrize("name", CUT)
+def test_each_output_is_a_tensor_of_its_own(name, tiny_export):
+    """LiteRT.js gives an output that is the same tensor as another one under one name only."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    for function in ("start", "advance"):
+        model = schema.Model.GetRootAs((tiny_export[1] / f"{function}_{name}.tflite").read_bytes(), 0)
+        signature = model.SignatureDefs(0)
+        found = [signature.Outputs(index).TensorIndex() for index in range(signature.OutputsLength())]
+        assert len(set(found)) == len(found) > 2
+
+
 def runner_of(content):
     from ai_edge_litert.interpreter import Interpreter
 

@@ -1,4 +1,4 @@
-"""Encoder and decoder of the autoencoder, as functional models."""
+"""The two networks of the autoencoder: images to moments, latents to images."""
 
 import keras
 from keras import ops
