@@ -52,7 +52,7 @@ class TextToImage(Pipeline):
             raise ValueError(
                 f"`sampler` must be one without memory and fresh noise: ddim or euler. Received: {sampler}"
             )
-        key = (sampler, num_iterations)
+        key = ("inversion", sampler, num_iterations)
 
         def invert(latents, num_steps, conditioning, shares):
             denoiser = self.denoiser(conditioning, shares=shares)

@@ -18,7 +18,7 @@ import warnings
 import numpy as np
 
 from latentdiff.settings.request import Request, check_count
-from latentdiff.settings.wire import SERVED, to_wire
+from latentdiff.settings.wire import SERVED, for_older_model, to_wire
 
 LONGEST_PAUSE = 5.0
 LONGEST_TIMEOUT = 86_400  # a day; clocks of the libraries below overflow at other places
@@ -92,7 +92,7 @@ class Client:
     def _batch(self, rows):
         from PIL import Image
 
-        answer = self._ask(rows)
+        answer = self._ask_any(rows)
         received, asked = len(answer["image_bytes"]), len(rows["seeds"])
         if received != asked:
             raise OSError(f"{self.server} answered with {received} images. Expected: {asked}")
@@ -100,6 +100,20 @@ class Client:
             if text:
                 warnings.warn(text, stacklevel=4)  # where `generate` is called
         return [np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in answer["image_bytes"]]
+
+    def _ask_any(self, rows):
+        """The answer of a model of any version: those of 0.1 take fewer inputs."""
+        try:
+            return self._ask(rows)
+        except ValueError:
+            fewer = for_older_model(rows)
+            if fewer is None:
+                raise
+            try:
+                return self._ask(fewer)
+            except ValueError:
+                pass
+            raise
 
     def _ask(self, rows):
         """The answer to a request, as soon as the server gives one."""

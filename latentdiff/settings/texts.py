@@ -55,17 +55,20 @@ def as_rows(values, name, count=None):
     values = list(values)
     if count is not None and len(values) != count:
         raise ValueError(f"`{name}` must be one text for each of the {count} rows. Received: {len(values)} of them")
-    return [checked_text(value, f"`{name}`, row {row},") for row, value in enumerate(values)]
+    return [checked_text(value, f"`{name}`, row {row},", nul=True) for row, value in enumerate(values)]
 
 
-def checked_text(value, where):
-    """One str or bytes (UTF-8) as str; else a ValueError that begins with `where`. NUL is no text: UTF-16 has it."""
+def checked_text(value, where, nul=False):
+    """One str or bytes (UTF-8) as str; else a ValueError that begins with `where`.
+
+    In a file `nul` is no text: UTF-16 that is read as UTF-8 has it.
+    """
     try:
         text = as_text(value)
     except TypeError as error:
         raise ValueError(f"{where} must be text. Received: {value!r}") from error
     except UnicodeError as error:
         raise ValueError(f"{where} must be valid Unicode text. Received: {value[:60]!r}") from error
-    if "\0" in text:
+    if "\0" in text and not nul:
         raise ValueError(f"{where} must be valid Unicode text. Received: {text[:60]!r}")
     return text

@@ -154,7 +154,7 @@ def test_it_draws_and_edits(trained):
     assert pictures.shape == (2, 8, 8, 3) and gap(pictures[0], pictures[1]) > 2
     assert gap(trained.generate("a cat", seed=1), pictures[1]) <= 2
     image = np.full((8, 8, 3), 90, "uint8")
-    edited = ImageToImage.from_pipeline(trained).generate({"images": image, "prompts": "a cat"}, seed=1)
+    edited = ImageToImage.from_pipeline(trained).generate("a cat", images=image, seed=1)
     assert edited.shape == (8, 8, 3)
 
 
@@ -165,6 +165,7 @@ def test_its_preset_opens(trained, tmp_path):
     np.testing.assert_array_equal(opened.generate("a cat", seed=1), trained.generate("a cat", seed=1))
 
 
+@pytest.mark.slow
 @needs_tensorflow
 def test_it_is_exported(trained, tmp_path):
     """Both exports check that their files answer as Keras does, and that they hold no operator that is not builtin."""

@@ -80,6 +80,7 @@ def test_any_model_trains_samples_and_is_kept_in_a_preset(name, tmp_path):
         np.testing.assert_array_equal(mine, other)
 
 
+@pytest.mark.slow
 @needs_tensorflow
 @pytest.mark.parametrize("name", ["functional", "subclassed"])
 def test_any_model_is_exported(name, tmp_path):

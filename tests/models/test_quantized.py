@@ -10,6 +10,7 @@ def dit():
     return randomize(DiT((4, 4, 3), 12, width=16, depth=1, num_heads=2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda: randomize(tiny_unet()), dit])
 def test_an_int8_network_is_kept(make, tmp_path):
     """In a `.keras` file and in a preset; a plain network's config does not speak of it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 from harness import needs_tensorflow
 from keras import ops
 
@@ -43,6 +44,7 @@ print(json.dumps({name: [run(name, strategy) for strategy in (None, mirrored)] f
 """
 
 
+@pytest.mark.slow
 @needs_tensorflow
 def test_two_replicas_have_the_losses_of_one_device():
     """Also where `fit` is called outside of the strategy's scope, and again."""

@@ -72,6 +72,7 @@ for first, second in (("pieces", "whole"), ("whole", "pieces")):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_killed_at_any_moment_the_old_or_the_new_preset_is_there(tmp_path):
     code = KILLS.replace("WORK", repr(str(tmp_path)))

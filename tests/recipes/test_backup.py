@@ -107,6 +107,7 @@ def run_until(count, folder):
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 def test_a_run_killed_again_and_again_ends_as_the_whole_one(tmp_path):
     """Each time at another moment, mostly while it writes a backup or the log: progress is never lost."""

@@ -56,7 +56,7 @@ def test_rows_are_cut_into_batches():
     assert [int(picture[0, 0, 0]) for picture in pictures] == [10, 11, 12, 20, 21, 22]
     first, second = (rows for rows, _ in server.asked)
     assert first["prompts"] == ["a", "a", "a", "b"] and second["prompts"] == ["b", "b"]
-    assert first["guidance_scale"] == [2, 2, 2, 3] and "num_steps" not in first
+    assert first["guidance_scale"] == [2, 2, 2, 3] and first["num_steps"] == [table.UNSET] * 4
     assert first["negative_prompts"] == [""] * 4
 
 
@@ -130,8 +130,24 @@ def test_settings_of_some_rows_only():
     server = Server()
     connected(server).generate(["a", "b"], seed=1, num_steps=[3, None], guidance_interval=[None, (1, float("inf"))])
     rows = server.asked[0][0]
-    assert rows["num_steps"] == [3, table.UNSET] and "guidance_rescale" not in rows
+    assert rows["num_steps"] == [3, table.UNSET] and rows["guidance_rescale"] == [table.UNSET] * 2
     assert rows["guidance_interval"] == [[table.UNSET] * 2, [1.0, table.LARGEST]]
+
+
+def test_a_model_of_an_earlier_version():
+    """It refuses the inputs that it does not know; a request that needs one of them is refused for good."""
+    server, known = Server(), {"prompts", "negative_prompts", "seeds", "num_steps", "guidance_scale"}
+    predict = server.predict
+
+    def older(rows, timeout):
+        if rows.keys() - known:
+            raise ValueError("inputs must be those of the signature")
+        return predict(rows, timeout)
+
+    server.predict = older
+    assert connected(server).generate("a", seed=3).shape == (2, 2, 3)
+    with pytest.raises(ValueError, match="inputs must be those"):
+        connected(server).generate("a", seed=3, guidance_rescale=0.5)
 
 
 @pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), float("inf"), 1e10])

@@ -65,6 +65,7 @@ def test_same_pictures_with_every_sampler(sampler, tiny_export):
     np.testing.assert_allclose(picture.astype(int), pipeline.generate("a red apple", **settings), atol=2)
 
 
+@pytest.mark.slow
 @needs_tensorflow
 @needs_runtime
 def test_a_sampler_with_settings_of_its_own(tmp_path, tiny_export):

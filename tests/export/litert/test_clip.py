@@ -15,6 +15,7 @@ has_runtime = all(importlib.util.find_spec(name) for name in ("ai_edge_litert", 
 pytestmark = [needs_tensorflow, pytest.mark.skipif(not has_runtime, reason="needs ai-edge-litert and tokenizers")]
 
 
+@pytest.mark.slow
 def test_a_clip_text_encoder_on_the_edge(tmp_path):
     pipeline = tiny_text_to_image(text_encoder=make_clip(8))
     folder = export_litert(pipeline, tmp_path / "edge", samplers=[])

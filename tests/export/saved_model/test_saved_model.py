@@ -496,7 +496,7 @@ def test_keras_exports_each_part(pipeline, part, tmp_path):
             "context": draw(2, 8, 12),
             "context_mask": np.ones((2, 8), bool),
         },
-        "autoencoder": lambda: draw(2, 8, 8, 3),
+        "autoencoder": lambda: np.tanh(draw(2, 8, 8, 3)),
         "encoder": lambda: draw(2, 8, 8, 3),
         "decoder": lambda: draw(2, 4, 4, 3),
     }[part]()

@@ -94,7 +94,10 @@ def test_what_is_out_of_bounds_is_told(signatures):
     values = {"seeds": np.array([1], "int32"), "num_steps": np.array([99], "int32")}
     begun = signatures["start"]({**values, "first_step": np.array([np.nan], "float32")})
     assert begun["num_steps"].tolist() == [20]
-    assert b"`num_steps` must lie in [1, 20]" in begun["warnings"][0] and b"`first_step`" in begun["warnings"][0]
+    assert (
+        b"`num_steps` must be a whole number from 1 to 20" in begun["warnings"][0]
+        and b"`first_step`" in begun["warnings"][0]
+    )
     assert np.isfinite(begun["noisy_latents"]).all()
 
 

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from harness import largest_change, normal, tiny_autoencoder
 from tiny_run import CAPTIONS, losses, save_text_encoder, write_experiment
 
@@ -9,6 +10,7 @@ from latentdiff.recipes.baselines.networks import CODE_DIM, caption_features
 from training import train_baseline
 
 
+@pytest.mark.slow
 def test_the_baselines_learn_from_the_same_latents(stage, tmp_path):
     write_experiment(tmp_path / "experiment.py", 1e-2, image_size=16, epochs=2)
     encoder = save_text_encoder(tmp_path / "text")
