@@ -219,6 +219,9 @@ def _rest_handler(double):
             missing = sorted(set(inputs) - set(body["inputs"]))
             if missing:  # REST knows no defaults
                 raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"Missing named input: {missing[0]}")
+            unknown = sorted(set(body["inputs"]) - set(inputs))
+            if unknown:  # to ask for one would put it into the signature
+                raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"{unknown[0]} is not in the signature")
             for key, values in body["inputs"].items():
                 try:
                     tensor = tf.make_tensor_proto(values, tf.dtypes.as_dtype(inputs[key].dtype))
