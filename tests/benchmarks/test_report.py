@@ -28,7 +28,7 @@ def test_tables_answers_and_sheets(tmp_path):
     assert "Settings: preset some, num_steps 20." in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert lines == [
-        "| prompts | images | number | joint | KID x 1000 |",
+        "| prompts | pictures | number | joint | KID x 1000 |",
         "| --- | --- | --- | --- | --- |",
         "| train | real | 3 | 1.000 | 0.0 |",
         "| paraphrases | generated | 2 | 0.500 |  |",

@@ -181,7 +181,7 @@ def test_all_corrupt(tmp_path):
 
 def test_bad_parquet(tmp_path):
     write_shard(tmp_path / "a.parquet", [{"picture": b"x", "caption": "x"}])
-    with pytest.raises(ValueError, match=r"columns `image` and `caption`.*a\.parquet with \['image', 'caption'\]"):
+    with pytest.raises(ValueError, match=r"columns `image` and `caption`.*a\.parquet with \['picture', 'caption'\]"):
         load_images(tmp_path, 8)
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"readable parquet shards. Received: .*a\.parquet"):

@@ -43,10 +43,16 @@ def test_a_row_that_is_no_text_is_named(wrong):
             as_rows(values, "captions")
 
 
-@pytest.mark.parametrize("wrong", ["\ud83d", "caf\udce9", "a\0b"])
+@pytest.mark.parametrize("wrong", ["\ud83d", "caf\udce9"])
 def test_text_that_is_no_unicode_is_named(wrong):
     with pytest.raises(ValueError, match="`captions`, row 1, must be valid Unicode text"):
         as_rows(["a", wrong], "captions")
+
+
+def test_nul_is_text_for_a_person_and_none_in_a_file():
+    assert as_rows(["a\0b"], "captions") == ["a\0b"]
+    with pytest.raises(ValueError, match="a.txt must be valid Unicode text"):
+        checked_text("a\0b", "a.txt")
 
 
 def test_bytes_that_are_no_utf_8_are_named():
