@@ -22,9 +22,9 @@ def compile_function(function, model):
         import jax
 
         @jax.jit
-        def stateless(values, *args):
+        def stateless(values, *args, **kwargs):
             with keras.StatelessScope(state_mapping=list(zip(model.variables, values, strict=True))):
-                return function(*args)
+                return function(*args, **kwargs)
 
-        return lambda *args: stateless([variable.value for variable in model.variables], *args)
+        return lambda *args, **kwargs: stateless([variable.value for variable in model.variables], *args, **kwargs)
     return function
