@@ -373,7 +373,7 @@ def test_grid(run, tmp_path):
 
 
 def test_trajectory(run, tmp_path):
-    """From static to the image; which it doesn't change."""
+    """From noise to the image; which it doesn't change."""
     run("a cat", "an apple", "--seed", 7, "--output", "plain")
     out = run("a cat", "an apple", "--seed", 7, "--output", "out", "--trajectory", "cat.gif")[1]
     assert out.split()[-1] == "cat.gif"

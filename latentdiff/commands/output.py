@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from latentdiff.commands import UsageError
+from latentdiff.whole_files import write_bytes, write_text
 
 MANIFEST = "manifest.json"
 # Endings that promise an image of another format.
@@ -87,10 +88,8 @@ class Output:
             return
         with _only_writer(self.folder):
             self._entries = {**_read_manifest(self.manifest), **self._entries}
-            draft = self.manifest.with_suffix(f".json.{os.getpid()}")
             text = json.dumps(list(self._entries.values()), indent=2, ensure_ascii=False)
-            draft.write_text(text + "\n", encoding="utf-8")
-            os.replace(draft, self.manifest)
+            write_text(self.manifest, text + "\n")
 
     def _write(self, stem, data):
         """Writes into the file that was asked for, else into the first of STEM.png, STEM-2.png, ... that is free."""
@@ -99,12 +98,7 @@ class Output:
             while self.file is None and not self._is_free(path, data):
                 number += 1
                 path = self.folder / f"{stem}-{number}.png"
-            draft = path.with_name(f".{path.name}.{os.getpid()}")
-            try:
-                draft.write_bytes(data)
-                os.replace(draft, path)
-            finally:
-                draft.unlink(missing_ok=True)
+            write_bytes(path, data)
         self._written.add(path)
         return path
 

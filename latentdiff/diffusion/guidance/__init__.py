@@ -2,6 +2,6 @@
 
 from latentdiff.diffusion.guidance.autoguidance import Autoguidance
 from latentdiff.diffusion.guidance.classifier_free import ClassifierFreeGuidance
-from latentdiff.diffusion.guidance.guidance import Guidance, check_guidance, finite_interval, read_interval
+from latentdiff.diffusion.guidance.guidance import Guidance, check_guidance
 
 GUIDANCE = {"classifier_free": ClassifierFreeGuidance, "autoguidance": Autoguidance}

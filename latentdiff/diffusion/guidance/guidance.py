@@ -1,12 +1,9 @@
 """What all kinds of guidance share: two answers, the scale between them, rescale and interval."""
 
 import abc
-import math
 
 import numpy as np
 from keras import ops
-
-LARGEST = 1e30  # stands for infinity, which JSON does not know; no noise level is higher
 
 
 class Guidance(abc.ABC):
@@ -79,16 +76,6 @@ class Guidance(abc.ABC):
 def _each_row(value):
     """A float as it is, (batch,) as (batch, 1, 1, 1)."""
     return value if isinstance(value, (int, float)) else ops.reshape(ops.cast(value, "float32"), (-1, 1, 1, 1))
-
-
-def finite_interval(interval):
-    """An interval as JSON can hold it: a list without infinity, or None."""
-    return None if interval is None else [min(float(edge), LARGEST) for edge in interval]
-
-
-def read_interval(finite):
-    """The interval that `finite_interval` made this of."""
-    return None if finite is None else tuple(math.inf if edge >= LARGEST else edge for edge in finite)
 
 
 def check_guidance(rescale, interval, prefix=""):
