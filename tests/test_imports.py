@@ -26,6 +26,7 @@ FLOORS = [
     "models",
     "data",
     "presets",
+    "convert",
     "export",
     "pipelines",
     "evaluation",

@@ -20,6 +20,7 @@ from harness import (
 from keras import ops
 
 from latentdiff import Autoencoder
+from latentdiff.convert import names
 from latentdiff.models.losses import PatchDiscriminator
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype="uint8")
@@ -277,9 +278,9 @@ def test_diffusers():
     with np.load(GOLDEN / "networks.npz") as file:
         golden = dict(file)
     model = Autoencoder(4, (16, 32, 32), num_blocks=1, groups=8)
-    names = weights.fill(model.encoder, lambda path: weights.autoencoder_name("encoder", path, levels=3))
-    names += weights.fill(model.decoder, lambda path: weights.autoencoder_name("decoder", path, levels=3))
-    assert sorted(names) == golden["autoencoder_names"].tolist()
+    filled = weights.fill(model.encoder, lambda path: names.autoencoder_name("encoder", path, levels=3))
+    filled += weights.fill(model.decoder, lambda path: names.autoencoder_name("decoder", path, levels=3))
+    assert sorted(filled) == golden["autoencoder_names"].tolist()
     np.testing.assert_allclose(arrays(model.encoder(golden["images"])), golden["moments"], atol=1e-4)
     np.testing.assert_allclose(arrays(model.encode(golden["images"])), golden["moments"][..., :4], atol=1e-4)
     np.testing.assert_allclose(arrays(model.decode(golden["latents"])), golden["decoded"], atol=1e-4)

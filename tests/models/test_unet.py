@@ -15,6 +15,7 @@ from harness import (
 )
 
 from latentdiff import UNet
+from latentdiff.convert import names
 
 SMALL = {"latent_shape": (4, 4, 3), "context_dim": 6, "widths": (8, 16), "num_blocks": 1, "num_heads": 2, "groups": 4}
 
@@ -134,8 +135,8 @@ def test_diffusers(version):
         golden = dict(file)
     heads = {"sd15": {"num_heads": 4}, "sd21": {"num_heads": (2, 4, 8), "linear_projection": True}}[version]
     unet = UNet((8, 16, 4), 12, None, (16, 32, 32), 2, (0, 1), groups=8, **heads)
-    names = weights.fill(unet, lambda path: weights.unet_name(path, levels=3))
-    assert sorted(names) == golden[f"{version}_names"].tolist()
+    filled = weights.fill(unet, lambda path: names.unet_name(path, levels=3))
+    assert sorted(filled) == golden[f"{version}_names"].tolist()
     prediction = unet(
         {
             "noisy_latents": golden["noisy_latents"],
