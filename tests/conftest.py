@@ -1,3 +1,4 @@
+import gc
 import os
 import random
 
@@ -7,7 +8,10 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from filelock import FileLock  # noqa: E402
-from harness import tiny_text_to_image  # noqa: E402
+from harness import EXPORTED, tiny_text_to_image  # noqa: E402
+
+# The graphs of a thousand tests stay in memory: looking through them for garbage takes a twentieth of the time.
+gc.set_threshold(100_000, 50, 1000)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,10 +51,25 @@ def made_once(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_export(made_once):
-    """The tiny pipeline and the folder of LiteRT files that it was exported to."""
+def exported(made_once):
+    """Function (name, samplers) that gives a tiny pipeline and the folder of LiteRT files with these samplers."""
     from latentdiff.export.litert.litert import export_litert
 
     keras.utils.set_random_seed(0)
     pipeline = tiny_text_to_image()
-    return pipeline, made_once("edge", lambda folder: export_litert(pipeline, folder))
+    return lambda name, samplers: (
+        pipeline,
+        made_once(name, lambda folder: export_litert(pipeline, folder, samplers=samplers)),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_export(exported):
+    """The tiny pipeline and the folder of LiteRT files that it was exported to, with the samplers `EXPORTED`."""
+    return exported("edge", EXPORTED)
+
+
+@pytest.fixture(scope="session")
+def whole_export(exported):
+    """As `tiny_export`, with all samplers: for slow tests."""
+    return exported("edge_with_all_samplers", None)

@@ -11,6 +11,7 @@ from latentdiff import Autoencoder, LatentDiffusion, NoiseSchedule, TextEncoder,
 from latentdiff.models.compilation import compile_function
 
 GOLDEN = Path(__file__).parent / "golden"
+EXPORTED = ("ddim", "dpmpp_2m", "euler_ancestral")  # samplers of the folder of LiteRT files that most tests share
 WORDS = ["a", "the", "red", "green", "blue", "apple", "rocket", "cat", "smiling", "flat", "small", "and"]
 
 needs_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow")
@@ -133,6 +134,12 @@ def compile_quietly(model, **kwargs):
     """`compile` for a fit of a few steps: eager on TensorFlow, where tracing takes as long as twenty of them."""
     model.compile(**kwargs, **({"run_eagerly": True} if keras.backend.backend() == "tensorflow" else {}))
     return model
+
+
+def first_fast(cases, count=1):
+    """Cases of `pytest.mark.parametrize`: the first `count` of them run by default, the others are slow tests."""
+    cases = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [pytest.param(*case, marks=[pytest.mark.slow] * (index >= count)) for index, case in enumerate(cases)]
 
 
 # === Tiny parts ===

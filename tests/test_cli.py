@@ -123,7 +123,6 @@ def test_version(run):
 
 def test_names_are_those_of_the_package():
     assert sorted(table.SAMPLERS) == sorted(samplers.SAMPLERS)
-    assert table.MAX_SEED == noise.MAX_SEED
 
 
 def test_public_names_load_when_asked_for():
@@ -134,6 +133,7 @@ def test_public_names_load_when_asked_for():
         latentdiff.Nothing  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_saved_model_finds_its_classes(preset):
     """Also where none of the public names was asked for: when a preset is loaded, and when Keras is there before us."""
     code = f"""
@@ -149,6 +149,7 @@ assert "latentdiff.models.unet" in sys.modules
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_from_a_shell(run, preset, tmp_path):
     """A fresh process says nothing but the file name, and makes the same bytes as any other."""
     arguments = ["generate", "a red apple", "--preset", str(preset), "--seed", "7", "--output"]

@@ -22,6 +22,7 @@ from latentdiff.commands import preset as preset_command
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES_BY_NAME = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+LONG = {"editing.md", "samplers.md"}  # pages that compile many loops
 PICTURES = {".gif", ".png", ".webp"}
 PICTURE_LIMIT, ALL_LIMIT = 400_000, 3_000_000  # bytes
 
@@ -55,7 +56,13 @@ def run_python(page, slow=()):
 # === Python ===
 
 
-@PAGES_BY_NAME
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=str(page.relative_to(ROOT)), marks=[pytest.mark.slow] * (page.name in LONG))
+        for page in PAGES
+    ],
+)
 def test_python_blocks_run(page, here, stand_in, monkeypatch):
     monkeypatch.setattr(TextToImage, "from_preset", classmethod(lambda cls, preset, **kwargs: stand_in))
     with warnings.catch_warnings():

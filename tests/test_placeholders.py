@@ -26,6 +26,7 @@ def run(code, *arguments):
 LATE = "from latentdiff.recipes.callbacks import Preview; import keras"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["import latentdiff, keras", "import keras, latentdiff", LATE])
 def test_models_open_in_whatever_order_the_two_are_imported(first, tmp_path):
     tiny_autoencoder().save(tmp_path / "autoencoder.keras")
@@ -39,6 +40,7 @@ def test_importing_latentdiff_imports_no_keras():
     assert run(code).split() == ["False"]
 
 
+@pytest.mark.slow
 def test_each_registered_class_has_its_placeholder():
     """And all of them are imported by the first one that is used."""
     latentdiff.UNet  # noqa: B018  now all are imported

@@ -8,8 +8,10 @@ from latentdiff.commands.console import say
 from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import Number
 from latentdiff.export.litert.needs import check_needs
+from latentdiff.settings.table import SAMPLERS
 
 QUANTIZATIONS = ("none", "float16", "dynamic_int8")  # export.litert_quantization has them too, and is slow to import
+OPTIONS = ("num_tokens", "single_file", "web", "node_modules", "samplers")  # handed on as they are
 PARTS = ("text_encoder", "denoiser", "decoder", "encoder", "pipeline")
 
 EPILOG = """\
@@ -57,6 +59,13 @@ def add_parser(formats, default_preset, preset_help):
     add("--single-file", action="store_true", help="also write pipeline.tflite, the whole way in one file")
     add("--web", action="store_true", help="also write a page for the browser; npm fetches its libraries")
     add("--node-modules", type=Path, metavar="FOLDER", help="take the libraries of the page from here, not from npm")
+    add(
+        "--samplers",
+        nargs="*",
+        choices=SAMPLERS,
+        metavar="NAME",
+        help="the samplers beside the preset's (default: all that ask the network once a step)",
+    )
     command.set_defaults(run=run)
 
 
@@ -85,6 +94,6 @@ def run(args):
     _check_needs(set(quantization.values()) != {"none"}, args)
     with opened_preset(args.preset) as (pipeline, bar):
         bar.show(f"writing {args.output}, which takes a minute ...")
-        options = {name: getattr(args, name) for name in ("num_tokens", "single_file", "web", "node_modules")}
+        options = {name: getattr(args, name) for name in OPTIONS}
         pipeline.export_litert(args.output, quantization=quantization, **options)
     say(args.output)

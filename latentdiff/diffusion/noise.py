@@ -11,8 +11,6 @@ import math
 import numpy as np
 from keras import ops
 
-MAX_SEED = 2**31 - 1
-
 
 def _int32(value):
     """A 32-bit pattern as the signed integer of the same bits."""

@@ -25,17 +25,9 @@ def _autoencoder():
 
 
 def _network():
-    return {
-        "network": "unet",
-        "widths": (192, 256),
-        "num_blocks": 2,
-        "attention_levels": (0, 1),
-        "num_heads": 8,
-        "activation": "gelu_tanh",
-        "expansion": 1,
-        "pool_context": True,
-        "dropout": 0.1,
-    }
+    from latentdiff.models.sizes import SIZES  # slow to import
+
+    return {**SIZES["emoji-128"], "dropout": 0.1}
 
 
 def _generate():

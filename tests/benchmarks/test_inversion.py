@@ -6,6 +6,7 @@ from benchmarks import inversion
 from latentdiff import TextToImage
 
 
+@pytest.mark.slow
 def test_measure():
     """Images come back as their reconstructions are, the better the more often each step is refined."""
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype="uint8")

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from harness import arrays, assert_close, normal
+from harness import arrays, assert_close, first_fast, normal
 from keras import ops
 
 from latentdiff import NoiseSchedule
@@ -17,7 +17,7 @@ from latentdiff.models.compilation import compile_function
 
 SHAPE = (2, 2, 3)
 CUT = [name for name, sampler in SAMPLERS.items() if sampler.denoiser_calls == 1]
-KINDS = [("scaled_linear", "noise"), ("cosine", "velocity"), ("rectified_flow", "velocity"), ("cosine", "latents")]
+KINDS = [("cosine", "velocity"), ("scaled_linear", "noise"), ("rectified_flow", "velocity"), ("cosine", "latents")]
 SETTINGS = {
     "seeds": np.array([3, 4, 5, 2**31 - 1], "int32"),
     "num_steps": np.array([4, 1, 6, 5], "int32"),
@@ -78,8 +78,8 @@ def without_previews(values):
     return {name: value for name, value in values.items() if name not in ("timesteps", "pred_latents")}
 
 
-@pytest.mark.parametrize("kind, prediction_type", KINDS)
-@pytest.mark.parametrize("name", CUT)
+@pytest.mark.parametrize("kind, prediction_type", first_fast(KINDS))
+@pytest.mark.parametrize("name", first_fast(reversed(CUT), 4))
 def test_the_cut_loop_is_the_loop(name, kind, prediction_type):
     sampler, schedule = SAMPLERS[name](temperature=0.8), NoiseSchedule(kind)
     expected = whole_loop(sampler, schedule, prediction_type, SETTINGS)

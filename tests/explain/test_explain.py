@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from harness import first_fast
 from PIL import Image
 
 from latentdiff import cli, explain
@@ -51,7 +52,7 @@ def test_each_figure_is_drawn_with_its_numbers(name, lesson, baselines_record, t
     assert json.loads((tmp_path / f"{name}.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["forward", "reverse", "guidance", "unseen"])
+@pytest.mark.parametrize("name", first_fast(["unseen", "guidance", "forward", "reverse"], 2))
 def test_a_model_alone_is_enough(name, pipeline, tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -60,7 +61,7 @@ def test_a_model_alone_is_enough(name, pipeline, tmp_path):
     assert len(left_out) == (name in ("guidance", "unseen"))
 
 
-@pytest.mark.parametrize("caption", ["alarm clock (10:30)", "a poster (2:3)", "red:1 | blue"])
+@pytest.mark.parametrize("caption", first_fast(["alarm clock (10:30)", "a poster (2:3)", "red:1 | blue"]))
 def test_captions_of_pictures_are_plain_text(caption, pipeline, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(Lesson, "generate", spy(Lesson.generate, asked))

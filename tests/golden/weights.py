@@ -1,4 +1,4 @@
-"""Weights that numpy, PyTorch and Keras agree on: each is a function of its name in diffusers and of its shape there."""
+"""Weights that numpy, PyTorch and Keras agree on: each is a function of its name and its shape in diffusers."""
 
 import math
 import re

@@ -10,7 +10,7 @@ from harness import arrays, needs_tensorflow, normal, randomize, tiny_autoencode
 pytestmark = needs_tensorflow
 
 UNETS = [
-    pytest.param({"widths": (8, 16), "pool_context": True}, id="convolutional projection"),
+    pytest.param({"widths": (8, 16), "pool_context": True}, id="convolutional projection", marks=pytest.mark.slow),
     pytest.param({"pool_context": False, "linear_projection": True}, id="linear projection", marks=pytest.mark.slow),
 ]
 
@@ -84,6 +84,7 @@ def test_unet(settings, tmp_path):
     check(unet, inputs, tmp_path)
 
 
+@pytest.mark.slow
 def test_decoder(tmp_path):
     autoencoder = randomize(tiny_autoencoder(widths=(8, 16), patch_size=2, middle_attention=True))
     check(autoencoder.decoder, normal(0, 1, 4, 6, 3), tmp_path)

@@ -43,6 +43,7 @@ def test_channels_first(settings, preset):
     assert gap(picture, preset[1]) == 0 and np.isfinite(loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("floatx, levels", [("float16", 8), ("bfloat16", 60), ("float64", 1)])
 def test_floatx(floatx, levels, settings, preset):
     settings.set_floatx(floatx)
@@ -51,6 +52,7 @@ def test_floatx(floatx, levels, settings, preset):
     assert gap(picture, preset[1]) <= levels and np.isfinite(loss)
 
 
+@pytest.mark.slow
 def test_a_policy_of_bfloat16(settings, preset):
     settings.set_dtype_policy("bfloat16")
     picture, loss = use(preset)

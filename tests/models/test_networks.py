@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from harness import arrays, needs_tensorflow, normal, randomize, tiny_latent_diffusion, tiny_unet
+from harness import arrays, first_fast, needs_tensorflow, normal, randomize, tiny_latent_diffusion, tiny_unet
 
 from latentdiff import TextToImage
 from latentdiff.models import networks
@@ -65,7 +65,7 @@ def trained(name, **settings):
     return TextToImage(model, image_size=(8, 8), num_steps=3)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", first_fast(NETWORKS))
 def test_any_model_trains_samples_and_is_kept_in_a_preset(name, tmp_path):
     pipeline = trained(name, context_dropout=0.5)
     pictures = pipeline.generate(["a cat", "a red apple"], seed=1)

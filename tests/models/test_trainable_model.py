@@ -18,6 +18,7 @@ from latentdiff.models.unet import UNet
 from latentdiff.recipes.callbacks import AveragedWeights
 
 DATA = normal(0, 12, 3)
+WITHOUT_XLA = {"jit_compile": False} if keras.backend.backend() == "tensorflow" else {}  # compiles faster
 
 
 @keras.saving.register_keras_serializable(package="latentdiff_tests")
@@ -42,7 +43,7 @@ def make(momentum=0.9, dtype=None, **settings):
     keras.utils.set_random_seed(1)
     model = Noisy(dtype=dtype)
     optimizer = keras.optimizers.AdamW(0.05, use_ema=True, ema_momentum=momentum, **settings)
-    model.compile(optimizer, **({"jit_compile": False} if keras.backend.backend() == "tensorflow" else {}))
+    model.compile(optimizer, **WITHOUT_XLA)
     return model
 
 
@@ -426,13 +427,15 @@ def compiled(kind):
     if kind == "autoencoder":
         discriminator = PatchDiscriminator((8,))
         model = tiny_autoencoder(adversarial_weight=0.5)
-        model.compile(default_optimizer(1e-3), discriminator=discriminator, adversarial_start=2, steps_per_execution=2)
+        options = {"discriminator": discriminator, "adversarial_start": 2, "steps_per_execution": 2}
+        model.compile(default_optimizer(1e-3), **options, **WITHOUT_XLA)
         return model, {"images": normal(0, 8, 8, 8, 3).clip(-1.0, 1.0)}
     model = tiny_text_to_image().model
-    model.compile(default_optimizer(1e-3))
+    model.compile(default_optimizer(1e-3), **WITHOUT_XLA)
     return model, {"latents": normal(0, 8, 4, 4, 3), "captions": ["a cat"] * 8}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["autoencoder", "latent_diffusion"])
 def test_a_loaded_model_is_compiled_and_trains_on(kind, tmp_path):
     """With the state of its optimizer, from a file that `ModelCheckpoint` wrote."""

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from harness import arrays, gap, tiny_latent_diffusion, tiny_text_to_image, tiny_unet
+from harness import arrays, first_fast, gap, tiny_latent_diffusion, tiny_text_to_image, tiny_unet
 
 from latentdiff import ImageToImage, NoiseSchedule, TextToImage
 from latentdiff.models.pixels import to_uint8
@@ -11,7 +11,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype="uint8"
 SAMPLERS = ["ddpm", "unipc"]
 
 
-@pytest.fixture(scope="module", params=["scaled_linear", "rectified_flow"])
+@pytest.fixture(scope="module", params=first_fast(["scaled_linear", "rectified_flow"]))
 def plain(request):
     keras.utils.set_random_seed(0)
     return tiny_text_to_image(noise_schedule=NoiseSchedule(request.param))
@@ -36,7 +36,7 @@ def test_strength_0_is_the_reconstruction(pipeline, sampler):
     assert gap(received, reconstruction(pipeline.model, PICTURES)) <= 1
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", first_fast(SAMPLERS))
 def test_strength_1_is_plain_generation(plain, sampler):
     """Bit for bit, where both loops are compiled for the same shapes: hence new pipelines."""
     prompts, settings = ["a cat", "red"], {"num_steps": [2, 4], "seed": [1, 2], "sampler": sampler}
@@ -123,6 +123,7 @@ def test_from_pipeline(plain):
     np.testing.assert_array_equal(received, plain.generate("a cat", seed=1, num_steps=2))
 
 
+@pytest.mark.slow
 def test_from_pipeline_of_another_size():
     """The images are those of a pipeline that was made for that size."""
     settings = {"num_steps": 2, "sampler": "ddpm"}

@@ -107,6 +107,7 @@ def test_a_reader_in_between_opens_one_of_the_two(tmp_path, monkeypatch):
     assert_close(loaded.model.unet.get_weights(), new.model.unet.get_weights(), 0.0)
 
 
+@pytest.mark.slow
 def test_a_preset_that_never_stays_is_refused(tmp_path, monkeypatch):
     pipeline = tiny_text_to_image()
     pipeline.save_to_preset(tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from harness import assert_close, compile_quietly, normal
+from harness import assert_close, compile_quietly, first_fast, normal
 from keras import ops
 
 from latentdiff.data.batches import Batches
@@ -130,7 +130,10 @@ def test_a_run_killed_again_and_again_ends_as_the_whole_one(tmp_path):
 # === Errors ===
 
 
-@pytest.mark.parametrize("damage", ["weights cut", "weights changed", "weights gone", "state empty", "state gone"])
+DAMAGES = ["weights cut", "weights changed", "weights gone", "state empty", "state gone"]
+
+
+@pytest.mark.parametrize("damage", first_fast(DAMAGES))
 def test_a_damaged_backup_is_passed_over_and_named(damage, tmp_path, caplog):
     whole, resumed = make(), make()
     fit(whole, tmp_path / "whole")

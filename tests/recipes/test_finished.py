@@ -44,12 +44,14 @@ def test_other_settings_are_refused_and_named(finished, tmp_path, capsys):
     finished("autoencoder")  # that is a setting of the other stage
 
 
+@pytest.mark.slow
 def test_without_its_outcome_a_stage_starts_over(finished, tmp_path):
     (tmp_path / "run/autoencoder.keras").unlink()
     finished("autoencoder")
     assert (tmp_path / "run/autoencoder.keras").is_file()
 
 
+@pytest.mark.slow
 def test_what_breaks_off_after_training_goes_on_from_the_trained_weights(
     tmp_path, stage, folder, eagerly, monkeypatch, caplog
 ):

@@ -28,6 +28,7 @@ def train(tmp_path, stage, folder):
     return train
 
 
+@pytest.mark.slow
 def test_from_nothing_both_stages_learn(train, tmp_path, capsys, monkeypatch):
     save_text_encoder(tmp_path / "text")
     saved, save = [], TextToImage.save_to_preset
@@ -50,6 +51,7 @@ def test_from_nothing_both_stages_learn(train, tmp_path, capsys, monkeypatch):
     assert pictures.shape == (2, 8, 8, 3) and pictures.dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_from_a_preset_its_weights_are_the_start(train, tmp_path, eagerly):
     start = tiny_text_to_image()
     start.save_to_preset(tmp_path / "start")
@@ -65,6 +67,7 @@ def test_from_a_preset_its_weights_are_the_start(train, tmp_path, eagerly):
     assert model.autoencoder.latent_noise == 0.25  # the losses are those of the experiment
 
 
+@pytest.mark.slow
 def test_a_clock_ends_both_stages(train, tmp_path, monkeypatch, eagerly):
     """After the first epoch: the preview is drawn, and validation saw the last image too, which fills no batch."""
     tiny_text_to_image().save_to_preset(tmp_path / "start")

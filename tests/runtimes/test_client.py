@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentdiff.diffusion import noise
 from latentdiff.runtimes import client as clients
 from latentdiff.runtimes.client import Busy, Client
 from latentdiff.settings import table
@@ -279,7 +278,3 @@ def test_warnings_point_to_the_caller():
 def test_the_answer_is_decoded():
     picture = connected(Server()).generate("a", seed=200)
     np.testing.assert_array_equal(picture, np.full((2, 2, 3), 200, "uint8"))
-
-
-def test_the_largest_seed_is_that_of_the_noise():
-    assert table.MAX_SEED == noise.MAX_SEED

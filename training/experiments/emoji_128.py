@@ -16,10 +16,22 @@ import json
 from pathlib import Path
 
 from latentdiff.data.variations import mirrored, paired, recoloured, with_article
+from latentdiff.models.sizes import SIZES
 from latentdiff.recipes.experiment import Experiment
 
 # The benchmark prompts for these; no training image may show them.
 COMPOSITIONS = json.loads((Path(__file__).parents[1] / "datasets" / "emoji_compositions.json").read_text("utf-8"))
+
+# 128 x 128 x 3 -> 16 x 16 x 8.
+AUTOENCODER = {
+    "latent_channels": 8,
+    "widths": (96, 128, 128),
+    "num_blocks": 1,
+    "patch_size": 2,
+    "groups": 16,
+    "kl_weight": 1e-3,
+    "perceptual_weight": 0.5,
+}
 
 
 def captions(record, rng):
@@ -69,32 +81,15 @@ def get_experiment(quick=False):
         flip=True,
         seed=0,
         dtype="mixed_bfloat16",
-        # Autoencoder: 128 x 128 x 3 -> 16 x 16 x 8.
-        autoencoder=dict(
-            latent_channels=8,
-            widths=(96, 128, 128),
-            num_blocks=1,
-            patch_size=2,
-            groups=16,
-            kl_weight=1e-3,
-            perceptual_weight=0.5,
-        ),
+        # Autoencoder.
+        autoencoder=AUTOENCODER,
         autoencoder_batch_size=64,
         autoencoder_epochs=10,
         autoencoder_passes=10,
         autoencoder_learning_rate=5e-4,
         autoencoder_ema=0.999,
         # U-Net.
-        network=dict(
-            widths=(192, 256),
-            num_blocks=2,
-            attention_levels=(0, 1),
-            num_heads=8,
-            activation="gelu_tanh",
-            expansion=1,
-            pool_context=True,
-            dropout=0.1,
-        ),
+        network={**SIZES["emoji-128"], "dropout": 0.1},
         noise_schedule=dict(kind="cosine"),
         prediction_type="velocity",
         context_dropout=0.1,

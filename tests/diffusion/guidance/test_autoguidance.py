@@ -34,6 +34,7 @@ def test_it_has_rescale_and_interval_like_all_kinds():
     assert GUIDANCE["autoguidance"] is Autoguidance
 
 
+@pytest.mark.slow
 def test_pictures_by_a_second_network(tmp_path):
     plain = tiny_text_to_image()
     network = plain.model.network

@@ -25,6 +25,7 @@ class Loop(keras.Model):
         return self.sampler.sample(exact_denoiser(schedule), schedule, inputs["noisy_latents"], *settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["heun", "dpmpp_2m", "dpmpp_2m_sde", "unipc"])
 def test_loop_in_karras_steps(name, tmp_path):
     model = Loop(SAMPLERS[name](spacing="karras"))

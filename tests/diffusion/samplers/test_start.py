@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from gaussian import MEAN, STD, exact_denoiser
-from harness import arrays, assert_close, normal
+from harness import arrays, assert_close, first_fast, normal
 
 from latentdiff import NoiseSchedule
 from latentdiff.diffusion import noise
@@ -36,7 +36,7 @@ def run(sampler, schedule, num_steps, first_step, seeds=SEEDS, latents=None):
     return arrays(compiled(sampler, schedule)(latents, draws, num_steps, seeds, first_step)), arrays(draws)
 
 
-@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.parametrize("kind", first_fast(SCHEDULES))
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_two_ends(name, kind):
     """Beginning at the end changes no bit; beginning at the beginning is sampling from the noise."""
@@ -87,7 +87,7 @@ def test_lcm_takes_latents_as_they_are_in_front_of_the_first_timestep(spacing):
     assert_close(received, schedule.add_noise(latents, draws, np.array([-0.2, -0.5, -0.9], "float32")), 1e-4)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", first_fast(reversed(SAMPLERS), 4))
 def test_row_does_not_depend_on_its_neighbours(name):
     num_steps, first_step = [5, 8, 5], [3.5, 0.0, 5.0]
     together, _ = run(SAMPLERS[name](), SCHEDULES["rectified_flow"], num_steps, first_step)
@@ -96,7 +96,7 @@ def test_row_does_not_depend_on_its_neighbours(name):
     assert_close(together[:1], alone, 1e-5)
 
 
-@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.parametrize("kind", first_fast(reversed(SCHEDULES)))
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_what_is_known_is_kept(name, kind):
     """In a known region every sampler ends at what is there; elsewhere it does what it always does."""
@@ -110,7 +110,7 @@ def test_what_is_known_is_kept(name, kind):
     np.testing.assert_allclose(received, np.where(repaint, plain, known), atol=2e-4)
 
 
-@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.parametrize("kind", first_fast(SCHEDULES))
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "lcm"])
 def test_latents_of_the_right_kind_stay_so(name, kind):
     """Latents from the distribution itself, noised to any strength and denoised, are again from the distribution."""

@@ -8,7 +8,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from harness import needs_tensorflow, normal
+from harness import EXPORTED, first_fast, needs_tensorflow, normal
 
 from latentdiff import NoiseSchedule, TextToImage
 from latentdiff.diffusion import samplers
@@ -25,7 +25,7 @@ has_runtime = importlib.util.find_spec("ai_edge_litert") is not None
 pytestmark = [needs_tensorflow, pytest.mark.skipif(not has_runtime, reason="needs ai-edge-litert")]
 
 CUT = [name for name, sampler in SAMPLERS.items() if sampler.denoiser_calls == 1]
-STEPS = {f"{function}_{name}.tflite" for function in ("start", "advance") for name in CUT}
+STEPS = {f"{function}_{name}.tflite" for function in ("start", "advance") for name in EXPORTED}
 FILES = {f"{part}.tflite" for part in ("text_encoder", "denoiser", "decoder", "encoder")} | STEPS
 
 
@@ -55,8 +55,8 @@ def test_files_and_manifest(tiny_export):
     assert (manifest["format"], manifest["version"]) == ("latentdiff-litert", 2)
     assert manifest["image_size"] == [8, 8] and manifest["latent_shape"] == [4, 4, 3]
     assert manifest["parts"]["denoiser"]["inputs"]["context"] == {"shape": [2, 8, 12], "dtype": "float32"}
-    assert manifest["samplers"]["euler"] == {"start": "start_euler", "advance": "advance_euler"}
-    assert list(manifest["samplers"]) == ["ddim", *[name for name in CUT if name != "ddim"]]
+    assert manifest["samplers"]["ddim"] == {"start": "start_ddim", "advance": "advance_ddim"}
+    assert list(manifest["samplers"]) == list(EXPORTED)
     rows = {row["name"]: row for row in manifest["settings"]}
     assert (rows["num_steps"]["default"], rows["guidance_scale"]["default"], rows["sampler"]["default"]) == (
         3,
@@ -143,6 +143,7 @@ def test_pictures_in_an_export_are_kept(tmp_path, tiny_export):
     assert sorted(folder.rglob("*")) == before and [path.name for path in tmp_path.iterdir()] == ["edge"]
 
 
+@pytest.mark.slow
 def test_a_picture_made_meanwhile_is_kept(tmp_path, decoder_only, monkeypatch, tiny_export):
     folder = shutil.copytree(tiny_export[1], tmp_path / "edge")
     real = litert_file.convert
@@ -158,6 +159,7 @@ def test_a_picture_made_meanwhile_is_kept(tmp_path, decoder_only, monkeypatch, t
     assert [path.name for path in tmp_path.iterdir()] == ["edge"]
 
 
+@pytest.mark.slow
 def test_earlier_exports_are_replaced(tmp_path, decoder_only, tiny_export):
     folder = shutil.copytree(tiny_export[1], tmp_path / "edge")
     (folder / "__pycache__").mkdir()
@@ -188,6 +190,7 @@ def test_pictures_are_compared_in_levels():
     assert "of its size" in litert._difference(picture * np.uint8(2), picture, "dynamic_int8")
 
 
+@pytest.mark.slow
 def test_a_padding_that_counts_is_found(tmp_path, monkeypatch, tiny_export):
     """The self-check hands over real prompts, of different lengths, with their padding."""
     pipeline = tiny_export[0]
@@ -262,8 +265,19 @@ def test_which_samplers_are_exported():
     assert exported_samplers(own, ["dpmpp_2m"]) == {"preset": own, "dpmpp_2m": DPMPP2M()}
 
 
-@pytest.mark.parametrize("prediction_type, kind", [("noise", "scaled_linear"), ("latents", "rectified_flow")])
-@pytest.mark.parametrize("name", ["ddim", "dpmpp_2m", "unipc"])
+@pytest.mark.parametrize(
+    "name, prediction_type, kind",
+    first_fast(
+        [
+            ("unipc", "latents", "rectified_flow"),
+            ("dpmpp_2m", "noise", "scaled_linear"),
+            ("ddim", "noise", "scaled_linear"),
+            ("unipc", "noise", "scaled_linear"),
+            ("dpmpp_2m", "latents", "rectified_flow"),
+            ("ddim", "latents", "rectified_flow"),
+        ]
+    ),
+)
 def test_steps_answer_as_keras_does(name, prediction_type, kind, tiny_export):
     """A whole loop: each step on the values that the file gave the last time, from `start` on."""
     pipeline = tiny_export[0]
@@ -290,13 +304,14 @@ def test_steps_answer_as_keras_does(name, prediction_type, kind, tiny_export):
     assert values["step"].tolist() == [4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CUT)
-def test_each_output_is_a_tensor_of_its_own(name, tiny_export):
+def test_each_output_is_a_tensor_of_its_own(name, whole_export):
     """LiteRT.js gives an output that is the same tensor as another one under one name only."""
     from ai_edge_litert import schema_py_generated as schema
 
     for function in ("start", "advance"):
-        model = schema.Model.GetRootAs((tiny_export[1] / f"{function}_{name}.tflite").read_bytes(), 0)
+        model = schema.Model.GetRootAs((whole_export[1] / f"{function}_{name}.tflite").read_bytes(), 0)
         signature = model.SignatureDefs(0)
         found = [signature.Outputs(index).TensorIndex() for index in range(signature.OutputsLength())]
         assert len(set(found)) == len(found) > 2

@@ -44,7 +44,7 @@ def test_defaults(run):
     assert code == 0 and captured.out == "edge\n"
     options = recorder.options
     assert options.pop("quantization") == dict.fromkeys(FOUR, "none")
-    assert options == {"num_tokens": None, "single_file": False, "web": False, "node_modules": None}
+    assert options == {"num_tokens": None, "single_file": False, "web": False, "node_modules": None, "samplers": None}
 
 
 def test_each_part_has_its_own_quantization(run):
@@ -54,6 +54,11 @@ def test_each_part_has_its_own_quantization(run):
     assert recorder.options["num_tokens"] == 16 and recorder.options["single_file"]
 
 
+def test_samplers_beside_that_of_the_preset(run):
+    assert run("--samplers", "dpmpp_2m", "ddim")[2].options["samplers"] == ["dpmpp_2m", "ddim"]
+    assert run("--samplers")[2].options["samplers"] == []
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -61,6 +66,7 @@ def test_each_part_has_its_own_quantization(run):
         (["--quantization", "unet=float16"], "unet"),
         (["--quantization", "pipeline=float16"], "--single-file"),
         (["--num-tokens", "2"], "num-tokens"),
+        (["--samplers", "typo"], "typo"),
         (["--preset", "nowhere"], "nowhere"),
     ],
 )

@@ -2,7 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
-from harness import needs_tensorflow
+from harness import first_fast, needs_tensorflow
 from models.test_text_encoder import FAMILIES
 
 from latentdiff.export.saved_model.graph_tokenizer import graph_tokenizer
@@ -29,7 +29,7 @@ TEXTS = [
 SMALL_VOCABULARIES = {"clip", "clip_zeros"}
 
 
-@pytest.mark.parametrize("family", sorted(set(FAMILIES) - SMALL_VOCABULARIES))
+@pytest.mark.parametrize("family", first_fast(sorted(set(FAMILIES) - SMALL_VOCABULARIES), 2))
 def test_any_tokenizer_is_saved_with_its_tables(family, tmp_path):
     """In a loaded graph it gives the ids that Keras gives, for word pieces, byte pairs and sentence pieces."""
     import tensorflow as tf

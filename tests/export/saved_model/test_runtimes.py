@@ -36,6 +36,7 @@ def test_host_makes_pictures_of_prompts(host, served, pipeline):
         assert list(answer["warnings"]) == [b""] * len(request["prompts"])
 
 
+@pytest.mark.slow
 def test_host_makes_png_files(host, served, pipeline):
     requests = [mixed(count) for count in COUNTS]
     answers = host(served, "png", *requests, libraries=session_host.text_kernels())
@@ -43,6 +44,7 @@ def test_host_makes_png_files(host, served, pipeline):
         assert gap(decoded(answer["image_bytes"]), expected(pipeline, request)) <= LEVELS
 
 
+@pytest.mark.slow
 def test_host_needs_no_tf_text_for_token_ids(host, served_ids, pipeline):
     requests = [mixed(count) for count in COUNTS]
     answers = host(served_ids, "serving_default", *(with_token_ids(pipeline, request) for request in requests))
@@ -54,6 +56,7 @@ def decoded(contents):
     return [np.asarray(Image.open(io.BytesIO(content))) for content in contents]
 
 
+@pytest.mark.slow
 def test_host_bounds_malformed_values_in_their_rows(host, served, pipeline):
     """Row 0 and the last two are as they should be, and get their images."""
     request, near = mixed(8), mixed(8)
@@ -69,6 +72,7 @@ def test_host_bounds_malformed_values_in_their_rows(host, served, pipeline):
     assert [bool(text) for text in answer["warnings"]] == [False, *[True] * 5, False, False]
 
 
+@pytest.mark.slow
 def test_host_fills_in_what_is_left_out(host, served_ids, pipeline):
     request = with_token_ids(pipeline, {"prompts": mixed(1)["prompts"]})
     answer = host(served_ids, "serving_default", request)

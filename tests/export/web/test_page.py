@@ -131,8 +131,8 @@ def libraries(tmp_path_factory):
 
 
 @pytest.fixture
-def folder(tmp_path, libraries, tiny_export):
-    copy = shutil.copytree(tiny_export[1], tmp_path / "edge")
+def folder(tmp_path, libraries, whole_export):
+    copy = shutil.copytree(whole_export[1], tmp_path / "edge")
     return shutil.copytree(libraries, copy, dirs_exist_ok=True)
 
 
@@ -172,12 +172,12 @@ def test_a_click_makes_the_picture(folder):
 
 
 @in_a_browser
-def test_eight_bits(libraries, tmp_path, tiny_export):
+def test_eight_bits(libraries, tmp_path, whole_export):
     """The processor's arithmetic is not the browser's: where one rounds up the other may round down, by one step."""
     pytest.importorskip("litert_quantizer")
-    folder = export_litert(tiny_export[0], tmp_path / "edge", quantization="dynamic_int8")
+    folder = export_litert(whole_export[0], tmp_path / "edge", quantization="dynamic_int8")
     shutil.copytree(libraries, folder, dirs_exist_ok=True)
-    floats, eights = EdgePipeline(tiny_export[1]), EdgePipeline(folder)
+    floats, eights = EdgePipeline(whole_export[1]), EdgePipeline(folder)
     with opened(folder) as page:
         for prompt, seed in (("a red apple", 5), ("the small cat", 6)):
             _, picture = click(page, prompt=prompt, seed=seed, num_steps=4)
