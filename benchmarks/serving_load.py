@@ -1,14 +1,16 @@
-"""Mixed load on a server: errors, percentiles, memory.
+"""Mixed load on a server: wrong answers, errors, percentiles, memory.
 
-    python -m benchmarks.serving_load --server localhost:8500 --model emoji-128 --seconds 600 --pid PID
+    python -m benchmarks.serving_load --model emoji-128 --base models/emoji-128 --seconds 1800 --clients 16 \\
+        --swap-every 300 --kill-every 600 --server localhost:8500 -- SERVER_COMMAND
 
-Each client asks, waits and asks again: one to four images, each with its own prompt, seed, steps and guidance, and
-now and then something malformed that the server must bound. Every tenth request is always the same, a canary; its
-image must be too, whatever the neighbours in its batch are. `--pid` is the server's process, if it is on this
-machine: its memory is watched.
+Each client sends, waits and sends again. A request asks for one to four of `--rows` images that were asked for alone
+in the beginning, and every image received is compared with that one: a row must get its own image, whatever its
+neighbours in a batch are. `load_requests` has the other kinds: malformed, huge, cancelled and invalid requests. With a
+SERVER_COMMAND the server is started here; it gets new versions and is killed and started again while the load is on.
 """
 
 import argparse
+import collections
 import json
 import random
 import statistics
@@ -17,26 +19,26 @@ import time
 import warnings
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.load_requests import CANCELLED_AFTER, SHARES, Sender, WrongAnswer, make_rows
+from benchmarks.served_process import ServedProcess
 from latentdiff.runtimes.client import Client
 
-PROMPTS = ["a red apple, 3d", "a smiling cat, flat", "police car", "", "a rocket " * 60, "grüne Äpfel 🍏"]
-STEPS = (1, 2, 4, 8, 8, 8, 20)
-ODD = ({"num_steps": 0}, {"num_steps": -5}, {"guidance_scale": float("nan")}, {"guidance_scale": 1e9})
-CANARY = {"prompts": "a red apple, 3d", "seed": 7, "num_steps": 4, "guidance_scale": 3.0}
-LEVELS = 2
+SLOWEST_START = 300.0  # seconds
 
 
 class Load:
-    """What all clients together have seen."""
+    """What all clients together have seen: how often each kind of request ended in which way.
 
-    def __init__(self, client, seconds):
-        self.client = client
+    Args:
+        sender: a `Sender`.
+        seconds: how long the clients send.
+    """
+
+    def __init__(self, sender, seconds):
+        self.sender = sender
         self.until = time.monotonic() + seconds
-        self.times, self.pictures, self.errors = [], 0, []
-        self.canaries = self.malformed = self.warnings = 0
-        self.canary = client.generate(**CANARY)
+        self.outcomes = collections.Counter()
+        self.times, self.errors, self.images, self.warnings = [], [], 0, 0
         self.lock = threading.Lock()
 
     def count_warning(self, *arguments):
@@ -45,47 +47,26 @@ class Load:
             self.warnings += 1
 
     def run(self, seed):
-        """One client's requests, until the time is over."""
+        """The requests of one client, until the time is over."""
         draws = random.Random(seed)
-        number = 0
         while time.monotonic() < self.until:
-            number += 1
-            request = CANARY if number % 10 == 0 else make_request(draws)
+            (kind,) = draws.choices(list(SHARES), SHARES.values())
             start = time.monotonic()
-            try:
-                pictures = self.client.generate(**request)
-                if request is CANARY and np.abs(pictures.astype(int) - self.canary).max() > LEVELS:
-                    raise ValueError("the same request got another image")
-            except Exception as error:
-                with self.lock:
-                    self.errors.append(f"{type(error).__name__}: {error}"[:200])
-                continue
+            outcome, count = self._outcome(kind, draws)
             with self.lock:
-                self.times.append(time.monotonic() - start)
-                self.pictures += 1 if pictures.ndim == 3 else len(pictures)
-                self.canaries += request is CANARY
-                self.malformed += request is not CANARY and count_malformed(request)
+                self.outcomes[f"{kind}: {outcome}"] += 1
+                self.images += count
+                self.times += [time.monotonic() - start] * (kind == "valid" and outcome == "as it should be")
 
-
-def make_request(draws):
-    count = draws.randint(1, 4)
-    request = {
-        "prompts": [draws.choice(PROMPTS) for _ in range(count)],
-        "negative_prompts": [draws.choice(["", "black and white"]) for _ in range(count)],
-        "seed": [draws.randrange(2**31) for _ in range(count)],
-        "num_steps": [draws.choice(STEPS) for _ in range(count)],
-        "guidance_scale": [draws.choice([1.0, 3.0, 7.5]) for _ in range(count)],
-    }
-    if draws.random() < 0.05:
-        for name, value in draws.choice(ODD).items():
-            request[name][0] = value
-    return request
-
-
-def count_malformed(request):
-    """How many rows of a request have a value that the server must bound."""
-    rows = zip(request["num_steps"], request["guidance_scale"], strict=True)
-    return sum(steps < 1 or not 1 <= scale <= 1000 for steps, scale in rows)
+    def _outcome(self, kind, draws):
+        try:
+            return "as it should be", self.sender.send(kind, draws)
+        except ConnectionError:
+            return "no server", 0  # while it starts again
+        except Exception as error:
+            with self.lock:
+                self.errors.append(f"{kind}: {type(error).__name__}: {error}"[:200])
+            return ("wrong answer" if isinstance(error, WrongAnswer) else "error"), 0
 
 
 def summary(load, samples):
@@ -93,21 +74,26 @@ def summary(load, samples):
 
     Args:
         load: the `Load`, after its clients are done.
-        samples: list of megabytes over time, empty where nobody watched.
+        samples: list of (process id, megabytes) over time, empty where nobody watched.
     """
     times = sorted(load.times)
-    report = {"requests": len(times), "pictures": load.pictures, "errors": len(load.errors)}
-    report |= {"canaries": load.canaries, "malformed_rows": load.malformed, "warnings": load.warnings}
+    report = {"requests": sum(load.outcomes.values()), "images": load.images, "warnings": load.warnings}
+    report["outcomes"] = dict(sorted(load.outcomes.items()))
     if times:
         report |= {f"p{share}": round(times[int(len(times) * share / 100)], 2) for share in (50, 90, 99)}
         report["longest"] = round(times[-1], 2)
     report["first_errors"] = load.errors[:3]
-    if samples:
-        fifth = max(len(samples) // 5, 1)
-        report["memory_first_fifth"] = round(statistics.mean(samples[:fifth]))
-        report["memory_last_fifth"] = round(statistics.mean(samples[-fifth:]))
-        report["memory_every_tenth"] = [round(value) for value in samples[:: max(len(samples) // 10, 1)]]
+    report["memory"] = [_memory_of(pid, samples) for pid in dict.fromkeys(pid for pid, _ in samples)]
     return report
+
+
+def _memory_of(pid, samples):
+    """Mean megabytes of a process in the first and in the last fifth of its time, and every tenth sample."""
+    values = [value for process, value in samples if process == pid]
+    fifth = max(len(values) // 5, 1)
+    ends = {"first_fifth": values[:fifth], "last_fifth": values[-fifth:]}
+    tenths = [round(value) for value in values[:: max(len(values) // 10, 1)]]
+    return {**{name: round(statistics.mean(part)) for name, part in ends.items()}, "every_tenth": tenths}
 
 
 def memory(pid):
@@ -120,28 +106,62 @@ def memory(pid):
     return kilobytes[0] / 1024 if kilobytes else None
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", required=True, metavar="HOST:PORT")
-    parser.add_argument("--model", default="emoji-128")
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--pid", type=int)
-    args = parser.parse_args()
-    if args.pid and memory(args.pid) is None:
-        parser.error(f"--pid must be a running process. Received: {args.pid}")
-    load = Load(Client(args.server, args.model, timeout=300.0), args.seconds)
-    warnings.simplefilter("always")  # the server says what it bounds
-    warnings.showwarning = load.count_warning
-    threads = [threading.Thread(target=load.run, args=(seed,)) for seed in range(args.clients)]
-    for thread in threads:
-        thread.start()
+def watch(threads, server, seconds):
+    """Samples of the server's memory, until all threads have ended."""
     samples = []
     while any(thread.is_alive() for thread in threads):
-        sample = memory(args.pid) if args.pid else None
-        samples += [] if sample is None else [sample]
-        time.sleep(min(5.0, args.seconds / 20))
-    print(json.dumps(summary(load, samples), indent=2))
+        pid = server and server.pid
+        sample = memory(pid) if pid else None
+        samples += [] if sample is None else [(pid, sample)]
+        time.sleep(min(5.0, seconds / 20))
+    return samples
+
+
+def make_sender(args):
+    """The `Sender`, as soon as the server answers."""
+    impatient = Client(args.server, args.model, timeout=CANCELLED_AFTER, retries=0)
+    rows, until = make_rows(random.Random(0), args.rows), time.monotonic() + SLOWEST_START
+    while True:
+        try:
+            return Sender(Client(args.server, args.model, timeout=SLOWEST_START), impatient, rows)
+        except ConnectionError:
+            if time.monotonic() > until:
+                raise
+
+
+def parse(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--server", required=True, metavar="HOST:PORT")
+    add("--model", default="emoji-128")
+    add("--seconds", type=float, default=600.0)
+    add("--clients", type=int, default=8)
+    add("--rows", type=int, default=40)
+    add("--base", type=Path, help="BASE of SERVER_COMMAND")
+    add("--swap-every", type=float, metavar="SECONDS")
+    add("--kill-every", type=float, metavar="SECONDS")
+    add("command", nargs="*", metavar="SERVER_COMMAND")
+    args = parser.parse_args(arguments)
+    if args.command and args.base is None:
+        parser.error("SERVER_COMMAND needs --base")
+    return args
+
+
+def main():
+    args = parse()
+    server = ServedProcess(args.command, args.base, args.swap_every, args.kill_every) if args.command else None
+    try:
+        load = Load(make_sender(args), args.seconds)
+        warnings.simplefilter("always")  # the server says what it bounds
+        warnings.showwarning = load.count_warning
+        threads = [threading.Thread(target=load.run, args=(seed,)) for seed in range(args.clients)]
+        for thread in threads:
+            thread.start()
+        report = summary(load, watch(threads, server, args.seconds))
+    finally:
+        if server is not None:
+            server.stop()
+    print(json.dumps({**report, **({"swaps": server.swaps, "kills": server.kills} if server else {})}, indent=2))
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ def sample(model, shape, batch, steps):
         with_text, without = prediction.chunk(2)
         velocity = without + 3.0 * (with_text - without)
         signal, noise = rates[step], (1 - rates[step] ** 2).sqrt()
-        clean, static = signal * latents - noise * velocity, noise * latents + signal * velocity
-        latents = rates[step + 1] * clean + (1 - rates[step + 1] ** 2).sqrt() * static
+        pred_latents, pred_noise = signal * latents - noise * velocity, noise * latents + signal * velocity
+        latents = rates[step + 1] * pred_latents + (1 - rates[step + 1] ** 2).sqrt() * pred_noise
     return latents
 
 

@@ -151,9 +151,10 @@ class ServingDouble(prediction_service_pb2_grpc.PredictionServiceServicer):
     Args:
         base: BASE; the newest version is served, `reload` looks again.
         batching: whether to join requests, by BASE/serving/batching.config.
+        port: that of gRPC; 0 takes a free one.
     """
 
-    def __init__(self, base, batching=True):
+    def __init__(self, base, batching=True, port=0):
         self.base = Path(base)
         self.version = None
         self.failing = 0  # so many calls are refused as UNAVAILABLE
@@ -161,7 +162,7 @@ class ServingDouble(prediction_service_pb2_grpc.PredictionServiceServicer):
         self.batcher = Batcher((self.base / "serving" / "batching.config").read_text()) if batching else None
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(32))
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self.server)
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
         self.server.start()
         self.rest = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _rest_handler(self))
         self.rest_port = self.rest.server_address[1]
@@ -171,6 +172,11 @@ class ServingDouble(prediction_service_pb2_grpc.PredictionServiceServicer):
         """Loads and warms up the newest version, then lets it take over."""
         newest = max((path for path in self.base.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
         self.version = Version(newest)
+
+    def reload_newer(self):
+        """`reload`, if there is a newer version."""
+        if max(int(path.name) for path in self.base.iterdir() if path.name.isdecimal()) > self.version.number:
+            self.reload()
 
     def stop(self):
         self.server.stop(None)
@@ -249,12 +255,14 @@ def _json(key, value):
     return value.decode() if isinstance(value, bytes) else value.tolist()
 
 
-if __name__ == "__main__":  # for benchmarks/serving_load.py: serving_double.py BASE
+if __name__ == "__main__":  # for benchmarks/serving_load.py: serving_double.py BASE [PORT]
     import os
     import sys
 
     import tensorflow_text  # noqa: F401  its kernels
 
-    double = ServingDouble(sys.argv[1])
+    double = ServingDouble(sys.argv[1], port=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     print(f"port {double.port}, REST port {double.rest_port}, process {os.getpid()}", flush=True)
-    threading.Event().wait()
+    while True:  # as TF Serving does, each second
+        time.sleep(1.0)
+        double.reload_newer()
