@@ -94,11 +94,11 @@ def test_measures_of_copies_and_of_noise():
     assert copies["emoji_at_5"] == 1.0 and copies["diversity"] == 0.0 and copies["calls"] == 1
     assert len(measured.asked) == 8 and copies["seconds"] > 0
 
-    def static(prompts, seeds):
+    def random_images(prompts, seeds):
         return np.stack([np.random.default_rng(seed).integers(0, 256, (8, 8, 3), "uint8") for seed in seeds])
 
-    static.calls = 1
-    noisy = measured.measure(static)
+    random_images.calls = 1
+    noisy = measured.measure(random_images)
     assert noisy["diversity"] == pytest.approx(2 / 3, abs=0.05)  # mean distance of two uniform draws from [-1, 1]
     assert noisy["frechet"] > copies["frechet"]
 
