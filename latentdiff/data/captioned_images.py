@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from latentdiff.data.images import crop, read_image
+from latentdiff.data.images import both_sides, crop, read_image
 from latentdiff.data.rows import shorten
 from latentdiff.data.sources import read_rows
 from latentdiff.settings.prompt_syntax import escape
@@ -76,16 +76,14 @@ def load_images(source, image_size, split=None, skip_corrupt=False, limit=None):
     Raises:
         ValueError: if the source, a caption, a line or an image is missing or unreadable; the message names it.
     """
-    sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
-    for name, value in {"image_size": sides, "limit": (1 if limit is None else limit,)}.items():
-        if any(isinstance(side, bool) or not isinstance(side, int | np.integer) or side < 1 for side in value):
-            received = image_size if name == "image_size" else limit
-            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={received!r}")
+    size = both_sides(image_size)
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1):
+        raise ValueError(f"`limit` must be a positive integer. Received: {limit=}")
     source = os.fspath(source)
     rows = list(itertools.islice(read_rows(source, split), limit))
     if not rows:
         raise ValueError(f"`source` must hold at least one captioned image. Received: source={source!r}")
-    return _decode_rows(rows, tuple(map(int, sides)), skip_corrupt)
+    return _decode_rows(rows, size, skip_corrupt)
 
 
 def _decode_rows(rows, size, skip_corrupt):
