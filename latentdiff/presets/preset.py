@@ -29,6 +29,7 @@ TASK_FILE = "task.json"
 METADATA_FILE = "metadata.json"
 TOKENIZER_FOLDER = "assets/tokenizer"
 OWN_FILES = (CONFIG_FILE, TASK_FILE, METADATA_FILE, *replacement.OWN)
+MAX_JSON_BYTES = 10_000_000
 TRIES = 5
 
 
@@ -176,6 +177,8 @@ def _metadata(model):
 def _read_json(path):
     if not path.is_file():
         raise ValueError(f"The preset is incomplete: {path} is missing.")
+    if (size := path.stat().st_size) > MAX_JSON_BYTES:
+        raise ValueError(f"The preset is refused: {path.name} has {size} bytes, at most {MAX_JSON_BYTES} may be.")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
