@@ -9,6 +9,7 @@ from pathlib import Path
 from latentdiff.commands import UsageError, explain, export, generate, info, train
 from latentdiff.commands.console import is_terminal, prepare, say
 from latentdiff.commands.prompts import OPTIONS, Number, add_setting
+from latentdiff.commands.stopping import exit_code, stopped_by_sigterm
 from latentdiff.version import __version__
 
 DEFAULT_PRESET = "emoji-128"
@@ -35,7 +36,7 @@ images to begin with:
   --init-image must have the proportions of the model's images, and is resized to their size. It is put on white
   where it is transparent; a mask is white where it is transparent.
 
-exit codes: 0 done, 1 failed (images made before are kept), 2 wrong usage
+exit codes: 0 done, 1 failed (images made before are kept), 2 wrong usage, 130 interrupted, 143 terminated
 
 example:
   latentdiff generate "a red apple, 3d" "a smiling cat, flat" --num-images 2 --seed 7 --output out --grid
@@ -47,20 +48,30 @@ with --server, --preset is the name of the model there, and no model is needed h
 def main(argv=None):
     """Runs the command with these arguments (default: those of the shell) and returns the exit code."""
     prepare()
-    return run(_parser().parse_args(argv))
+    return _ended(lambda: _run(_parser().parse_args(argv)))
 
 
 def run(args):
     """Runs `args.run(args)` and returns the exit code; what goes wrong is said in one line on stderr."""
+    return _ended(lambda: _run(args))
+
+
+def _run(args):
+    with _one_line_warnings():
+        args.run(args)
+
+
+def _ended(work):
+    """Runs `work()` and returns the exit code."""
     try:
-        with _one_line_warnings():
-            args.run(args)
+        with stopped_by_sigterm():
+            work()
     except UsageError as error:
         return _fail(error, 2)
     except (ValueError, OSError, MemoryError) as error:
         return _fail(str(error) or type(error).__name__, 1)
     except KeyboardInterrupt as stop:
-        return _fail(str(stop) or "interrupted", 130)
+        return _fail(str(stop) or "interrupted", exit_code(stop))
     return 0
 
 

@@ -149,6 +149,7 @@ def _read_manifest(path):
     if path is None or not path.exists():
         return {}
     try:
-        return {entry["file"]: entry for entry in json.loads(path.read_text(encoding="utf-8"))}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return {entry["file"] + "": entry for entry in entries}  # a name that is no text is a TypeError
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(f"{path} is not a manifest that images can be added to: choose another folder") from error

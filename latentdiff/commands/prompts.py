@@ -11,6 +11,7 @@ from latentdiff.settings.table import SETTINGS
 # The rows of the table that are options; prompts are arguments.
 OPTIONS = [row for row in SETTINGS.values() if row.name != "prompts"]
 KEYS = {row.key: row for row in SETTINGS.values() if row.each}  # of an entry in a prompts file
+MAX_FILE_BYTES = 10_000_000  # of a prompts file: in memory JSON takes many times its size
 METAVARS = {int: "N", float: "X", str: "P", tuple: ("LOW", "HIGH")}
 
 
@@ -87,6 +88,8 @@ def read_request(args):
 def _read_file(path):
     """The entries of a prompts file: dicts by the keys of the settings, each checked by itself."""
     try:
+        if (size := Path(path).stat().st_size) > MAX_FILE_BYTES:
+            raise UsageError(f"--prompts-file {path} must have at most {MAX_FILE_BYTES} bytes. Received: {size} bytes")
         entries = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--prompts-file {path} can't be read: {error.strerror}") from error

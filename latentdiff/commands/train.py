@@ -134,8 +134,9 @@ def run_stage(args, stage):
         run = Run(experiment, args.output, _get(args, "epochs"), _get(args, "minutes"), args.quick)
         try:
             stage(args, run)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("interrupted; the same command resumes after the last finished epoch") from None
+        except KeyboardInterrupt as stop:
+            resumes = "the same command resumes after the last finished epoch"
+            raise type(stop)(f"{stop or 'interrupted'}; {resumes}") from None
 
 
 def _autoencoder(args, run):

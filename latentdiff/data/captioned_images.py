@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from latentdiff.data.images import crop, read_image
+from latentdiff.data.images import both_sides, crop, read_image
 from latentdiff.data.rows import shorten
 from latentdiff.data.sources import read_rows
 from latentdiff.settings.prompt_syntax import escape
@@ -74,18 +74,32 @@ def load_images(source, image_size, split=None, skip_corrupt=False, limit=None):
         `CaptionedImages`, in the order of the source (folders: by path).
 
     Raises:
-        ValueError: if the source, a caption, a line or an image is missing or unreadable; the message names it.
+        ValueError: if the source, a caption, a line or an image is missing or unreadable; the message names it. Also if
+            there are more images than memory.
     """
-    sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
-    for name, value in {"image_size": sides, "limit": (1 if limit is None else limit,)}.items():
-        if any(isinstance(side, bool) or not isinstance(side, int | np.integer) or side < 1 for side in value):
-            received = image_size if name == "image_size" else limit
-            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={received!r}")
+    size = both_sides(image_size)
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1):
+        raise ValueError(f"`limit` must be a positive integer. Received: {limit=}")
     source = os.fspath(source)
-    rows = list(itertools.islice(read_rows(source, split), limit))
+    most = _most_images(size)
+    rows = list(itertools.islice(read_rows(source, split), most + 1 if limit is None else min(limit, most + 1)))
+    if len(rows) > most:
+        raise ValueError(
+            f"`source` must have images that fit into memory: at most {most} of {size[0]} x {size[1]} pixels. Pass "
+            f"`limit`, or a smaller `image_size`. Received: source={source!r}, which has more"
+        )
     if not rows:
         raise ValueError(f"`source` must hold at least one captioned image. Received: source={source!r}")
-    return _decode_rows(rows, tuple(map(int, sides)), skip_corrupt)
+    return _decode_rows(rows, size, skip_corrupt)
+
+
+def _most_images(size):
+    """How many decoded images this machine has memory for."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows can't tell
+        memory = 2**40
+    return memory // (3 * size[0] * size[1])
 
 
 def _decode_rows(rows, size, skip_corrupt):

@@ -43,6 +43,17 @@ def read_image(file, name=None):
         raise ValueError(f"{name} can't be decoded ({error})") from error
 
 
+def both_sides(image_size):
+    """(height, width) of an image size, which may be one int for both; ValueError unless both are whole and above 0."""
+    sides = tuple(image_size) if isinstance(image_size, tuple | list) else (image_size, image_size)
+    whole = [isinstance(side, int | np.integer) and not isinstance(side, bool) for side in sides]
+    if len(sides) != 2 or not all(whole) or min(sides) < 1:
+        raise ValueError(
+            f"`image_size` must be a positive integer, or (height, width). Received: image_size={image_size!r}"
+        )
+    return int(sides[0]), int(sides[1])
+
+
 def crop(image, image_size):
     """Crops the centre of a Pillow image to the proportions of `image_size` and resizes it.
 
@@ -50,12 +61,12 @@ def crop(image, image_size):
 
     Args:
         image: Pillow image of mode RGB.
-        image_size: (height, width).
+        image_size: (height, width), or one int for both.
 
     Returns:
         uint8 array (height, width, 3).
     """
-    height, width = image_size
+    height, width = both_sides(image_size)
     scale = min(image.width / width, image.height / height)
     side = round(scale * width), round(scale * height)
     left, top = (image.width - side[0]) // 2, (image.height - side[1]) // 2
@@ -83,7 +94,8 @@ def load_picture(path, image_size):
 
     Args:
         path: file name.
-        image_size: (height, width); an image of another size is resized, see `to_rgb` for what else is done.
+        image_size: (height, width), or one int for both; an image of another size is resized, see `to_rgb` for what
+            else is done.
 
     Raises:
         ValueError: the image has other proportions (by half a pixel of the result or more).
@@ -101,7 +113,7 @@ def load_mask(path, image_size):
 
 
 def _resize(path, image, image_size, resampling):
-    height, width = image_size
+    height, width = both_sides(image_size)
     if abs(image.width * height / image.height - width) >= 0.5:
         raise ValueError(
             f"`path` must be an image with the proportions of {width} x {height} pixels: crop it first. "

@@ -12,6 +12,7 @@ from latentdiff.models.compilation import compile_function
 from latentdiff.models.encoder_and_decoder import build_decoder, build_encoder
 from latentdiff.models.image_batches import check_pixels, image_batches
 from latentdiff.models.losses.adversarial import Adversary
+from latentdiff.models.quantized import from_quantized_config, quantization_config
 from latentdiff.models.trainable_model import TrainableModel, refuse_weights
 
 PERCEPTUAL_WEIGHT = 0.5  # unless another one is asked for
@@ -288,4 +289,9 @@ class Autoencoder(TrainableModel):
             "name": self.name,
             "trainable": self.trainable,
             **self._given_dtype,
+            **quantization_config(self),
         }
+
+    @classmethod
+    def from_config(cls, config):
+        return from_quantized_config(cls, config)

@@ -7,7 +7,7 @@ from keras import ops
 from latentdiff.diffusion import conditioning as trees
 from latentdiff.diffusion import noise, objectives
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
-from latentdiff.models import replicas
+from latentdiff.models import dtypes, replicas
 from latentdiff.models.networks import build_shapes, build_with, check_network, taken_by
 from latentdiff.models.trainable_model import TrainableModel, refuse_weights
 from latentdiff.settings.texts import as_rows
@@ -36,6 +36,7 @@ class LatentDiffusion(TrainableModel):
             dict of arguments of `Objective`, or an object with its methods. Default: uniform timesteps, weighted by
             `min_snr_gamma`.
         seed: of timesteps, noise and caption dropout.
+        dtype: dtype policy of what this model computes itself; each part keeps its own.
 
     Call arguments (a dict, as `fit` takes it; arrays, a `tf.data.Dataset` or a `keras.utils.PyDataset` of such dicts):
         images: uint8 or float (batch, height, width, 3), or
@@ -66,10 +67,12 @@ class LatentDiffusion(TrainableModel):
         min_snr_gamma=5.0,
         seed=0,
         objective=None,
+        dtype=None,
         name="latent_diffusion",
         **kwargs,
     ):
-        super().__init__(name=name, **kwargs)
+        super().__init__(name=name, dtype=dtype, **kwargs)
+        self._given_dtype = dtypes.given(dtype)
         conditioning_spec = text_encoder.conditioning_spec()
         check_network(unet, autoencoder.latent_channels, conditioning_spec)
         if not 0.0 <= context_dropout <= 1.0:
@@ -192,6 +195,7 @@ class LatentDiffusion(TrainableModel):
             "seed": self.seed,
             "objective": keras.saving.serialize_keras_object(self.objective) if self._has_objective else None,
             "name": self.name,
+            **self._given_dtype,
         }
 
     @classmethod

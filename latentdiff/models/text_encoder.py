@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from latentdiff.models import dtypes
+from latentdiff.models.quantized import from_quantized_config, quantization_config
 from latentdiff.settings.texts import as_rows
 
 
@@ -44,6 +46,8 @@ class TextEncoder(keras.Model):
             a prompt and what stands in front are then encoded apart: "3d" has the same features in "red apple, 3d" and
             in "cat, 3d", and so has "cat" in "cat, 3d" and "cat, flat". A model that learns from such captions can
             join parts that it never saw together.
+        dtype: dtype policy. That of the backbone counts for its layers: it is kept in files where it was another one
+            than the global policy.
 
     Call arguments:
         token_ids: int32 (batch, tokens), from `tokenize`.
@@ -66,10 +70,11 @@ class TextEncoder(keras.Model):
         sequence_length=32,
         trainable=False,
         separator_id=None,
+        dtype=None,
         name="text_encoder",
         **kwargs,
     ):
-        super().__init__(name=name, **kwargs)
+        super().__init__(name=name, dtype=dtype, **kwargs)
         longest = getattr(backbone, "max_sequence_length", None)
         if sequence_length < 3 or (longest and sequence_length > longest):
             raise ValueError(
@@ -78,6 +83,8 @@ class TextEncoder(keras.Model):
             )
         self.backbone = backbone
         self.tokenizer = tokenizer
+        self._given_dtype = dtypes.given(dtype)
+        self._backbone_follows = backbone.dtype_policy.name == keras.config.dtype_policy().name
         tokenizer.built = True  # it has no weights; until it is called Keras would think that something is missing
         self.sequence_length = sequence_length
         self.separator_id = separator_id
@@ -208,6 +215,7 @@ class TextEncoder(keras.Model):
 
     def _ids(self, texts):
         """Token ids of each text, without marks: a list of lists."""
+        _check_vocabulary(self.tokenizer)
         # All at once, since a call costs more than a text; but for empty strings, which some tokenizers can't take.
         said = [text for text in texts if text.strip()]
         rows = self.tokenizer(said) if said else []
@@ -242,7 +250,8 @@ class TextEncoder(keras.Model):
 
     def get_config(self):
         backbone = keras.saving.serialize_keras_object(self.backbone)
-        backbone["config"].pop("dtype", None)  # like every other part it takes the policy of the day
+        if self._backbone_follows:
+            backbone["config"].pop("dtype", None)  # like every other part it takes the policy of the day
         return {
             "backbone": backbone,
             "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
@@ -250,12 +259,25 @@ class TextEncoder(keras.Model):
             "trainable": self.trainable,
             "separator_id": self.separator_id,
             "name": self.name,
+            **self._given_dtype,
+            **quantization_config(self.backbone),
         }
 
     @classmethod
     def from_config(cls, config):
         parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("backbone", "tokenizer")}
-        return cls(**{**config, **parts})
+        return from_quantized_config(cls, {**config, **parts})
+
+
+def _check_vocabulary(tokenizer):
+    """Configs hold no vocabulary, so that a copy made of one alone, as by `keras.models.clone_model`, has none."""
+    try:
+        tokenizer.vocabulary_size()
+    except ValueError as error:
+        raise ValueError(
+            "`tokenizer` must have its vocabulary, which no config holds: set `text_encoder.tokenizer` to that of the "
+            "model that the config is of. Received: a tokenizer without vocabulary"
+        ) from error
 
 
 def _text(value):

@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from latentdiff.data.images import both_sides
 from latentdiff.models.networks import latent_size
 from latentdiff.models.pixels import to_uint8
 
@@ -70,7 +71,8 @@ def check_image_size(model, image_size):
         height, width = latent_size(model.network)
         if height is None or width is None:
             raise ValueError("`image_size` must be given for a network of any size. Received: image_size=None")
-        image_size = (height * downsampling, width * downsampling)
-    if any(side < 1 or side % downsampling for side in image_size):
+        return height * downsampling, width * downsampling
+    sides = both_sides(image_size)
+    if any(side % downsampling for side in sides):
         raise ValueError(f"`image_size` must be divisible by {downsampling}. Received: {image_size=}")
-    return tuple(image_size)
+    return sides

@@ -32,7 +32,7 @@ class Pipeline:
 
     Args:
         model: the `LatentDiffusion` model; several pipelines may share one.
-        image_size: (height, width) of the images; default: what the network was built for.
+        image_size: (height, width) of the images, or one int for both; default: what the network was built for.
         sampler: name or `Sampler`, the default of `generate`.
         num_steps, guidance_scale, guidance_rescale, guidance_interval: defaults of `generate`.
         guide: optional, a worse network for the same latents and conditioning: guidance is then `Autoguidance` by it,

@@ -35,5 +35,21 @@ def preset_folder(preset):
     )
 
 
+def check_files(folder, patterns):
+    """Raises ValueError unless the files in a folder that match the patterns are regular ones, within the folder."""
+    inside = folder.resolve()
+    for path in (path for pattern in patterns for path in folder.glob(pattern)):
+        if not path.is_file() or not path.resolve().is_relative_to(inside):
+            raise ValueError(
+                f"The preset is refused: {path.name!r} must be a file in its folder, and no link out of it."
+            )
+
+
+def shorten(value, length=80):
+    """The beginning of an error or a value, in one line, for messages."""
+    text = " ".join(str(value)[: 4 * length].split())
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
 def _is_preset(folder):
     return (where(folder) / CONFIG_FILE).is_file()

@@ -16,16 +16,20 @@ from pathlib import Path
 
 import keras
 
+from latentdiff.diffusion import samplers
 from latentdiff.models import autoencoder, latent_diffusion, text_encoder, unet  # noqa: F401  the classes of a config
 from latentdiff.presets import replacement
 from latentdiff.presets import weights as preset_weights
-from latentdiff.presets.folder import CONFIG_FILE, preset_folder
-from latentdiff.settings.table import SETTINGS
+from latentdiff.presets.closed_list import check_config
+from latentdiff.presets.folder import CONFIG_FILE, check_files, preset_folder, shorten
+from latentdiff.settings.table import PRESET, SETTINGS
 from latentdiff.version import __version__
 
 TASK_FILE = "task.json"
 METADATA_FILE = "metadata.json"
 TOKENIZER_FOLDER = "assets/tokenizer"
+OWN_FILES = (CONFIG_FILE, TASK_FILE, METADATA_FILE, *replacement.OWN)
+MAX_JSON_BYTES = 10_000_000
 TRIES = 5
 
 
@@ -40,7 +44,8 @@ def load_preset(preset):
         settings: dict, the arguments that a pipeline takes beside it.
 
     Raises:
-        ValueError: no such preset, or a file of it is missing, truncated or changed; names the file.
+        ValueError: no such preset; a file of it is missing, truncated, changed or a link out of its folder; a part that
+            is not in the list of `closed_list`.
     """
     folder = preset_folder(preset)
     for _ in range(TRIES):
@@ -59,12 +64,14 @@ def load_preset(preset):
 
 
 def _load(folder):
-    settings = {name: _read_setting(name, value) for name, value in _read_json(folder / TASK_FILE).items()}
-    model = keras.saving.deserialize_keras_object(_read_json(folder / CONFIG_FILE))
+    check_files(folder, OWN_FILES)
+    settings = _read_settings(folder / TASK_FILE)
+    model = _read_model(folder / CONFIG_FILE)
     try:
         model.text_encoder.tokenizer.load_assets(str(folder / TOKENIZER_FOLDER))
-    except OSError as error:
-        raise ValueError(f"The preset is incomplete: {folder / TOKENIZER_FOLDER} can't be read ({error}).") from error
+    except Exception as error:  # KerasHub raises many kinds
+        path = folder / TOKENIZER_FOLDER
+        raise ValueError(f"The preset is incomplete: {path} can't be read ({shorten(error)}).") from error
     _check_vocabulary(model.text_encoder.tokenizer, folder)
     preset_weights.load(model, folder)
     return model, settings
@@ -102,10 +109,38 @@ def _write_setting(name, value):
     return SETTINGS[name].to_json(value) if name in SETTINGS else value
 
 
-def _read_setting(name, value):
-    """The setting that `_write_setting` made this of."""
-    is_interval = name in SETTINGS and SETTINGS[name].kind is tuple and value is not None
-    return SETTINGS[name].check(value) if is_interval else value
+def _read_settings(path):
+    """The settings of `task.json`: those that a preset has, as `_write_setting` wrote them."""
+    settings = _read_json(path)
+    known = {"image_size", *(name for name, row in SETTINGS.items() if row.default == PRESET and row.needs is None)}
+    if not settings.keys() <= known:
+        names = shorten(sorted(settings.keys() - known))
+        raise ValueError(f"The preset is damaged: {path} has unknown settings ({names}).")
+    return {name: _read_setting(path, name, value) for name, value in settings.items()}
+
+
+def _read_setting(path, name, value):
+    if name not in SETTINGS or value is None:
+        return value
+    try:
+        if isinstance(value, dict) and samplers.get(value):
+            return value
+        return SETTINGS[name].check(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"The preset is damaged: {path}: `{name}`: {shorten(error)}") from error
+
+
+def _read_model(path):
+    """The model of `config.json`, with fresh weights."""
+    config = _read_json(path)
+    check_config(config)
+    try:
+        model = keras.saving.deserialize_keras_object(config)
+    except Exception as error:  # Keras raises many kinds, with the whole config
+        raise ValueError(f"The preset is damaged: {path} makes no model ({shorten(error)}).") from error
+    if not isinstance(model, latent_diffusion.LatentDiffusion):
+        raise ValueError(f"The preset is damaged: {path} must make a LatentDiffusion. Received: {type(model).__name__}")
+    return model
 
 
 def _check_vocabulary(tokenizer, folder):
@@ -142,10 +177,15 @@ def _metadata(model):
 def _read_json(path):
     if not path.is_file():
         raise ValueError(f"The preset is incomplete: {path} is missing.")
+    if (size := path.stat().st_size) > MAX_JSON_BYTES:
+        raise ValueError(f"The preset is refused: {path.name} has {size} bytes, at most {MAX_JSON_BYTES} may be.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"The preset is damaged: {path} is not JSON ({error}).") from error
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"The preset is damaged: {path} is not JSON ({shorten(error)}).") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"The preset is damaged: {path} must hold an object. Received: {shorten(value)}")
+    return value
 
 
 def _write_json(path, value):

@@ -11,6 +11,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from latentdiff.presets.folder import shorten
+from latentdiff.presets.hdf5 import check_plain
 from latentdiff.presets.replacement import replacing
 
 WEIGHTS_FILE = "model.weights.h5"
@@ -52,9 +54,13 @@ def load(model, folder):
     """
     with _whole_file(Path(folder)) as path:
         try:
-            model.load_weights(path)
+            check_plain(path)
         except OSError as error:
-            raise ValueError(f"The preset is damaged: {path} can't be read ({error}).") from error
+            raise ValueError(f"The preset is damaged: {path} can't be read ({shorten(error)}).") from error
+        try:
+            model.load_weights(path)
+        except Exception as error:  # Keras raises many kinds, with the list of all layers
+            raise ValueError(f"The preset is damaged: {path} has other weights ({shorten(error)}).") from error
 
 
 def _copy(source_path, target_path, float16):
@@ -81,7 +87,7 @@ def _cut(path, folder, max_shard_bytes):
     pieces = []
     with open(path, "rb") as file:
         while data := file.read(max_shard_bytes):
-            name = f"{WEIGHTS_FILE}.{len(pieces):03}"
+            name = _piece_name(len(pieces))
             (folder / name).write_bytes(data)
             pieces.append({"file": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
     (folder / PIECES_FILE).write_text(json.dumps({"file": WEIGHTS_FILE, "pieces": pieces}, indent=2) + "\n")
@@ -96,23 +102,31 @@ def _whole_file(folder):
     if not (folder / PIECES_FILE).is_file():
         raise ValueError(f"The preset is incomplete: {folder} has neither {WEIGHTS_FILE} nor {PIECES_FILE}.")
     try:
-        pieces = json.loads((folder / PIECES_FILE).read_text())["pieces"]
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"The preset is damaged: {folder / PIECES_FILE} is no list of pieces ({error}).") from error
+        pieces = json.loads((folder / PIECES_FILE).read_text(encoding="utf-8"))["pieces"]
+        if [piece["file"] for piece in pieces] != [_piece_name(index) for index in range(len(pieces))]:
+            raise ValueError("other names than those of its pieces")
+        pieces = [(folder / piece["file"], int(piece["bytes"]), str(piece["sha256"])) for piece in pieces]
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+        path = folder / PIECES_FILE
+        raise ValueError(f"The preset is damaged: {path} is no list of pieces ({shorten(error)}).") from error
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / WEIGHTS_FILE
         with open(path, "wb") as whole:
             for piece in pieces:
-                whole.write(_checked(folder / piece["file"], piece))
+                whole.write(_checked(*piece))
         yield path
 
 
-def _checked(path, piece):
+def _piece_name(index):
+    return f"{WEIGHTS_FILE}.{index:03}"
+
+
+def _checked(path, size, checksum):
     if not path.is_file():
         raise ValueError(f"The preset is incomplete: {path} is missing.")
+    if path.stat().st_size != size:
+        raise ValueError(f"The preset is damaged: {path} has {path.stat().st_size} bytes where {size} belong.")
     data = path.read_bytes()
-    if len(data) != piece["bytes"]:
-        raise ValueError(f"The preset is damaged: {path} has {len(data)} bytes where {piece['bytes']} belong.")
-    if hashlib.sha256(data).hexdigest() != piece["sha256"]:
+    if hashlib.sha256(data).hexdigest() != checksum:
         raise ValueError(f"The preset is damaged: {path} was changed, its checksum is not the recorded one.")
     return data

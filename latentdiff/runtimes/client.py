@@ -201,7 +201,7 @@ class _Rest:
             outputs = json.loads(content)["outputs"]
             contents = [base64.b64decode(entry["b64"]) for entry in outputs["image_bytes"]]
             return {"image_bytes": contents, "warnings": list(outputs["warnings"])}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             needed = "`outputs` that have `image_bytes` and `warnings`"
             raise OSError(f"{self.url} must answer with {needed}. Received: {content[:200]}") from error
 

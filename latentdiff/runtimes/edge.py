@@ -170,7 +170,7 @@ def read_manifest(folder):
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         found = manifest["format"], manifest["version"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{folder} is no exported folder, or its manifest.json is damaged: {error!r}") from error
     if found != (FORMAT, FORMAT_VERSION):
         older = ", but older: run the generate.py that it carries, or export it again" if found == (FORMAT, 1) else ""

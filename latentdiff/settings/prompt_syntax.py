@@ -12,8 +12,9 @@ from latentdiff.settings.table import MAX_PROMPT_BYTES
 
 MAX_WEIGHT = 10.0
 MAX_DEPTH = 20  # of weights in weights
-NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
+NUMBER = r"-?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
 WEIGHTED = re.compile(rf"(?P<text>(?:\\.|[^\\])*):\s*(?P<weight>{NUMBER})\s*", re.DOTALL | re.IGNORECASE)
+ENDING = re.compile(rf":\s*(?P<weight>{NUMBER})\s*\)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _number(text):
 def _pieces(text):
     """Tuple of (text, weight) without backslashes; neighbours of the same weight are joined, empty ones left out."""
     pieces = []
-    for piece, weight in _raw_pieces(text, 1.0):
+    for piece, weight in _raw_pieces(text):
         piece = re.sub(r"\\([()|:\\])", r"\1", piece)
         if pieces and pieces[-1][1] == weight:
             pieces[-1] = (pieces[-1][0] + piece, weight)
@@ -123,28 +124,35 @@ def _pieces(text):
     return tuple(pieces)
 
 
-def _raw_pieces(text, weight, depth=0):
-    start = place = 0
-    while place < len(text):
-        inner = _inside(text, place)
-        match = inner and WEIGHTED.fullmatch(inner)
-        if match:
-            yield text[start:place], weight
-            if depth == MAX_DEPTH:
-                raise ValueError(f"weights nested more than {MAX_DEPTH} deep")
-            yield from _raw_pieces(match["text"], weight * _number(match["weight"]), depth + 1)
-            start = place = place + len(inner) + 2
+def _raw_pieces(text):
+    """Yields (text, weight) with backslashes, in one pass: a prompt of parentheses alone must not take seconds."""
+    groups = _groups(text)
+    edges = [(opening, opening + 1, weight) for opening, _, _, weight in groups]
+    edges += [(colon, closing + 1, None) for _, colon, closing, _ in groups]
+    weights, place = [1.0], 0
+    for edge, behind, weight in sorted(edges, key=lambda edge: edge[0]):
+        yield text[place:edge], weights[-1]
+        if weight is None:
+            weights.pop()
+        elif len(weights) > MAX_DEPTH:
+            raise ValueError(f"weights nested more than {MAX_DEPTH} deep")
         else:
-            place += 2 if text[place] == "\\" else 1
-    yield text[start:], weight
+            weights.append(weights[-1] * _number(weight))
+        place = behind
+    yield text[place:], weights[-1]
 
 
-def _inside(text, place):
-    """What the parentheses that open at `place` enclose, or None."""
-    depth, end = 0, place
-    while end < len(text):
-        depth += {"(": 1, ")": -1}.get(text[end], 0)
-        if not depth:
-            return text[place + 1 : end] or None
-        end += 2 if text[end] == "\\" else 1
-    return None
+def _groups(text):
+    """The places of `(`, `:` and `)` and the weight of each group with a weight."""
+    opened, endings, groups = [], {}, []
+    for token in re.finditer(r"\\.|[():]", text, re.DOTALL):
+        place = token.start()
+        if token[0] == "(":
+            opened.append(place)
+        elif token[0] == ")" and opened:
+            opening = opened.pop()
+            if place in endings:
+                groups.append((opening, endings[place].start(), place, endings[place]["weight"]))
+        elif token[0] == ":" and (ending := ENDING.match(text, place)):
+            endings[ending.end() - 1] = ending
+    return groups

@@ -1,13 +1,25 @@
 import keras
 import numpy as np
 import pytest
-from harness import arrays, normal, randomize, tiny_text_to_image, tiny_unet
+from harness import arrays, normal, randomize, tiny_autoencoder, tiny_text_to_image, tiny_unet
 
 from latentdiff import DiT, TextToImage
 
 
 def dit():
     return randomize(DiT((4, 4, 3), 12, width=16, depth=1, num_heads=2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["autoencoder", "text_encoder"])
+def test_other_int8_parts_are_kept(part, tmp_path):
+    pipeline = tiny_text_to_image(autoencoder=tiny_autoencoder(middle_attention=True))
+    quantized = getattr(pipeline.model, part)
+    quantized.quantize("int8")
+    assert any(variable.dtype == "int8" for variable in quantized.variables)
+    pipeline.save_to_preset(tmp_path)
+    opened = TextToImage.from_preset(tmp_path)
+    np.testing.assert_array_equal(opened.generate("a cat", seed=1), pipeline.generate("a cat", seed=1))
 
 
 @pytest.mark.slow

@@ -253,3 +253,14 @@ def test_frozen_means_no_dropout_and_no_training(trainable):
     changed = np.abs(arrays(encoder(ids, training=True)) - arrays(encoder(ids))).max()
     assert (changed > 1e-3) == trainable
     assert bool(encoder.trainable_variables) == trainable
+
+
+def test_a_copy_without_vocabulary_says_what_to_do():
+    """Configs of KerasHub's tokenizers hold no words."""
+    encoder = tiny_text_encoder()
+    copy = keras.models.clone_model(encoder)
+    with pytest.raises(ValueError, match="`tokenizer` must have its vocabulary.*set `text_encoder.tokenizer`") as error:
+        copy.tokenize(["a cat"])
+    assert "\n" not in str(error.value)
+    copy.tokenizer = encoder.tokenizer
+    np.testing.assert_array_equal(copy.tokenize(["a cat"]), encoder.tokenize(["a cat"]))

@@ -81,6 +81,8 @@ def test_any_size():
     model = tiny_latent_diffusion(unet=tiny_unet(latent_shape=(None, None, 3)))
     with pytest.raises(ValueError, match="`image_size` must be given.*Received: image_size=None"):
         TextToImage(model)
+    for size in (12, np.int64(12), [12, 12]):
+        assert TextToImage(model, size).image_size == (12, 12)
     with pytest.raises(ValueError, match=r"`image_size` must be divisible by 2. Received: image_size=\(8, 7\)"):
         TextToImage(model, (8, 7))
     assert TextToImage(model, (8, 12), num_steps=1).generate("a cat", seed=0).shape == (8, 12, 3)

@@ -148,3 +148,11 @@ def test_piece_list_names_its_pieces(tmp_path):
     listed = json.loads((tmp_path / "model.weights.json").read_text())["pieces"]
     assert [piece["file"] for piece in listed] == [name for name in names if name != "model.weights.json"]
     assert [piece["bytes"] for piece in listed] == [(tmp_path / piece["file"]).stat().st_size for piece in listed]
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../outside", "model.weights.h5.001", "model.weights.h5.000/../x", 7])
+def test_a_piece_of_another_name_is_refused(tmp_path, name):
+    piece = {"file": name, "bytes": 1, "sha256": ""}
+    (tmp_path / "model.weights.json").write_text(json.dumps({"pieces": [piece]}))
+    with pytest.raises(ValueError, match="is no list of pieces .other names"):
+        preset_weights.load(None, tmp_path)

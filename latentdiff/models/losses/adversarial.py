@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from latentdiff.models import dtypes
+
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class PatchDiscriminator(keras.Model):
@@ -34,9 +36,11 @@ class PatchDiscriminator(keras.Model):
         logits = keras.layers.Activation("linear", dtype="float32", name="logits")(logits)
         super().__init__(inputs=images, outputs=logits, name=name, **kwargs)
         self.widths = tuple(widths)
+        self._given_dtype = dtypes.given(dtype)
+        self.dtype_policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
 
     def get_config(self):
-        return {"widths": self.widths, "name": self.name, "trainable": self.trainable}
+        return {"widths": self.widths, "name": self.name, "trainable": self.trainable, **self._given_dtype}
 
     @classmethod
     def from_config(cls, config):

@@ -1,0 +1,46 @@
+"""SIGTERM ends a command as cleanly as Ctrl-C: drafts are removed, one line is said, and the exit code tells it."""
+
+import argparse
+import os
+import signal
+import time
+
+import pytest
+
+from latentdiff import cli
+from latentdiff.whole_files import draft_of, replaced
+
+
+@pytest.mark.parametrize(
+    "number, code, word", [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_ends_a_command_in_one_line(tmp_path, capsys, number, code, word):
+    def run(args):
+        with draft_of(tmp_path / "folder") as folder, replaced(tmp_path / "file") as file:
+            (folder / "part").write_text("half")
+            file.write_text("half")
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+
+    assert cli.run(argparse.Namespace(run=run)) == code
+    assert capsys.readouterr().err == f"latentdiff: error: {word}\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_handler_is_there_only_while_a_command_runs():
+    seen = []
+    assert cli.run(argparse.Namespace(run=lambda args: seen.append(signal.getsignal(signal.SIGTERM)))) == 0
+    assert seen != [signal.SIG_DFL] and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_handler_of_the_user_stays(monkeypatch):
+    def mine(number, frame):
+        pass
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        seen = []
+        cli.run(argparse.Namespace(run=lambda args: seen.append(signal.getsignal(signal.SIGTERM))))
+        assert seen == [mine]
+    finally:
+        signal.signal(signal.SIGTERM, before)
