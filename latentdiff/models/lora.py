@@ -183,6 +183,10 @@ class Adapters:
         for path in {path for lora in self._model.lora_layers for path in lora.ranks}:
             kernel = layers[path].kernel
             layers[path]._kernel.assign(kernel)
+        self.clear()
+
+    def clear(self):
+        """Takes all adapters off."""
         for name in list(self):
             self.remove(name)
 

@@ -32,8 +32,7 @@ def model():
 def plain(model):
     """The shared model, whose adapters are taken off afterwards."""
     yield model
-    for name in list(model.lora):
-        model.lora.remove(name)
+    model.lora.clear()
 
 
 def answers(model):
