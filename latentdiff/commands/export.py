@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from latentdiff.commands import UsageError, export_litert
+from latentdiff.commands import UsageError, export_litert, lora
 from latentdiff.commands.console import say
 from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import Number
@@ -32,6 +32,7 @@ def _add_saved_model(formats, default_preset, preset_help):
     )
     add = command.add_argument
     add("--preset", default=default_preset, metavar="NAME_OR_FOLDER", help=preset_help)
+    lora.add_option(add)
     add("--output", type=Path, required=True, metavar="BASE/VERSION", help="a folder that is not there yet")
     add(
         "--dtype",
@@ -51,7 +52,9 @@ def run_saved_model(args):
     if args.output.exists():
         raise UsageError(f"--output {args.output} is there already, and a served version never changes")
     find_preset(args.preset)
+    lora.check(args)
     with opened_preset(args.preset) as (pipeline, bar):
+        lora.load(pipeline, args)
         bar.show(f"writing {args.output} ...")
         pipeline.export(args.output, dtype=args.dtype, token_ids=args.token_ids, max_steps=args.max_steps)
     say(args.output)

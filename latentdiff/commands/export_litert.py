@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from latentdiff.commands import UsageError
+from latentdiff.commands import UsageError, lora
 from latentdiff.commands.console import say
 from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import Number
@@ -40,6 +40,7 @@ def add_parser(formats, default_preset, preset_help):
     )
     add = command.add_argument
     add("--preset", default=default_preset, metavar="NAME_OR_FOLDER", help=preset_help)
+    lora.add_option(add)
     add(
         "--output",
         type=Path,
@@ -92,7 +93,9 @@ def run(args):
         raise UsageError("--quantization pipeline=... needs --single-file")
     quantization = {part: given.get(part, given.get(None, "none")) for part in parts}
     _check_needs(set(quantization.values()) != {"none"}, args)
+    lora.check(args)
     with opened_preset(args.preset) as (pipeline, bar):
+        lora.load(pipeline, args)
         bar.show(f"writing {args.output}, which takes a minute ...")
         options = {name: getattr(args, name) for name in OPTIONS}
         pipeline.export_litert(args.output, quantization=quantization, **options)

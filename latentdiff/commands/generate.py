@@ -1,6 +1,6 @@
 """`latentdiff generate`: from prompts to image files."""
 
-from latentdiff.commands import UsageError, editing, remote
+from latentdiff.commands import UsageError, editing, lora, remote
 from latentdiff.commands.output import Output, check_writable
 from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import OPTIONS, read_request
@@ -17,6 +17,7 @@ def run(args):
     output = Output(args.output, request, args.grid)
     _check(args)
     with opened_preset(args.preset) as (opened, bar):
+        lora.load(opened, args)
         pipeline, inputs = editing.open_editor(opened, args)
         request = _resolve(pipeline, request)
         output.prepare()
@@ -34,6 +35,7 @@ def _check(args):
             raise UsageError(f"--trajectory must end in .gif. Received: {args.trajectory}")
         check_writable(args.trajectory)
     editing.check(args, OPTIONS)
+    lora.check(args)
     find_preset(args.preset)
 
 
@@ -49,7 +51,7 @@ def _make(pipeline, request, inputs, args, bar, output):
     steps, arrays = pipeline.count_steps(request), pipeline.arrays(len(request), **inputs)
     starts = range(0, len(request), BATCH_SIZE)
     bar.start(sum(max(steps[start : start + BATCH_SIZE]) for start in starts))
-    told = {"preset": args.preset, **editing.record(args)}
+    told = {"preset": args.preset, **lora.record(args), **editing.record(args)}
     for start in starts:
         rows = slice(start, start + BATCH_SIZE)
         batch = request.rows(rows.start, rows.stop)

@@ -49,16 +49,18 @@ STAGES = {
     "latents": (
         "stage 2: encode all images once",
         "Encodes all images, and their variations, with the autoencoder of stage 1.",
-        ("data", "skip_corrupt"),
+        ("data", "init", "skip_corrupt"),
     ),
     "diffusion": (
         "stage 3: learn to generate latents from captions",
-        "Trains the U-Net on the latents of stage 2 and writes a preset, the folder that `latentdiff generate` opens.",
-        ("text_encoder", "init", "epochs", "minutes"),
+        "Trains the U-Net on the latents of stage 2 and writes a preset, the folder that `latentdiff generate` opens; "
+        "or, with --lora-rank, an adapter for the preset of --init, the file of `latentdiff generate --lora`.",
+        ("text_encoder", "init", "epochs", "minutes", "lora"),
     ),
 }
 INIT = {
     "autoencoder": "preset whose autoencoder training starts from, such as emoji-128 (default: random weights)",
+    "latents": "preset whose autoencoder is used as it is, in place of stage 1",
     "diffusion": "preset whose U-Net and text encoder training starts from, such as emoji-128",
 }
 
@@ -96,6 +98,10 @@ def add_options(parser, *names, init=None):
         add("--epochs", type=Number(int, 1), metavar="N", help="number of epochs (default: the experiment's)")
     if "minutes" in names:
         add("--minutes", type=above_zero, metavar="X", help="end training after so many minutes")
+    if "lora" in names:
+        add("--lora-rank", type=Number(int, 1), metavar="N", help="train an adapter of this rank (LoRA)")
+        add("--lora-alpha", type=above_zero, metavar="X", help="alpha / rank scales what it adds (default: the rank)")
+        add("--lora-targets", metavar="LIST", help="attention, linear, convolution, joined by commas")
     seed = Number(int, 0, MAX_SEED)
     add("--seed", type=seed, metavar="S", help="seed of everything random (default: the experiment's)")
     add("--quick", action="store_true", help="a trial of minutes, to see that everything works")
@@ -126,7 +132,7 @@ def run_stage(args, stage):
         keras.ops.zeros(1)  # now the backend looks for devices, and says what it finds
     with _logging():
         try:
-            experiment = load_experiment(args.experiment, args.quick)
+            experiment = _with_lora(load_experiment(args.experiment, args.quick), args)
         except ValueError as error:
             raise UsageError(error) from error
         if args.seed is not None:
@@ -149,11 +155,17 @@ def _autoencoder(args, run):
 def _latents(args, run):
     from latentdiff.recipes.latents import encode_latents
 
-    encode_latents(run, args.data, args.skip_corrupt)
+    encode_latents(run, args.data, args.skip_corrupt, args.init)
     say(f"next: latentdiff train diffusion{_typed(args)} --init PRESET")
 
 
 def _diffusion(args, run):
+    if run.experiment.lora:
+        from latentdiff.recipes.lora import FILE, train_lora
+
+        train_lora(run, args.init)
+        say(f'next: latentdiff generate "a caption like yours" --preset {args.init} --lora {args.output / FILE}')
+        return
     from latentdiff.recipes.diffusion import train_diffusion
 
     train_diffusion(run, args.text_encoder, args.init)
@@ -161,6 +173,21 @@ def _diffusion(args, run):
 
 
 RUN = {"autoencoder": _autoencoder, "latents": _latents, "diffusion": _diffusion}
+
+
+def _with_lora(experiment, args):
+    """The experiment with the adapter that the options ask for."""
+    given = {name: _get(args, f"lora_{name}") for name in ("rank", "alpha", "targets")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if "targets" in given:
+        given["targets"] = tuple(given["targets"].split(","))
+    experiment = experiment.replace(lora={**experiment.lora, **given})
+    if experiment.lora and "lora_rank" in args:
+        if "rank" not in experiment.lora:
+            raise ValueError("--lora-rank must be given with --lora-alpha and --lora-targets")
+        if args.text_encoder or not args.init:
+            raise ValueError("an adapter (LoRA) needs --init, and no --text-encoder")
+    return experiment
 
 
 def _typed(args):

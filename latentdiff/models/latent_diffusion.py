@@ -8,6 +8,7 @@ from latentdiff.diffusion import conditioning as trees
 from latentdiff.diffusion import noise, objectives
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
 from latentdiff.models import dtypes, replicas
+from latentdiff.models.lora import Adapters
 from latentdiff.models.networks import build_shapes, build_with, check_network, taken_by
 from latentdiff.models.trainable_model import TrainableModel, refuse_weights
 from latentdiff.settings.texts import as_rows
@@ -18,7 +19,8 @@ class LatentDiffusion(TrainableModel):
     """Latent diffusion as a Keras model: `compile()`, `fit(data)`.
 
     A step of training takes latents and captions, draws a timestep and noise for each, and asks the network to tell
-    the two apart again. The autoencoder stays as it is; so does the text encoder unless its `trainable` is set.
+    the two apart again. The autoencoder stays as it is; so does the text encoder unless its `trainable` is set. With a
+    new adapter, `model.lora.add(rank=8)`, the adapter is trained and all else stays, see `lora.Adapters`.
 
     Args:
         autoencoder: an `Autoencoder`, trained and with its latents measured.
@@ -90,6 +92,8 @@ class LatentDiffusion(TrainableModel):
         self._has_objective = objective is not None
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.lora_layers = []
+        self.lora = Adapters(self)
         self.built = True
 
     @property
@@ -109,8 +113,16 @@ class LatentDiffusion(TrainableModel):
 
     @property
     def fixed_variables(self):
-        """The weights of the autoencoder: they stay as they are here, and may be trained elsewhere."""
-        return self.autoencoder.variables
+        """Weights that stay as they are here: the autoencoder's, and while adapters are trained all but theirs."""
+        trained = {id(variable) for lora in self.lora_layers for variable in lora.trainable_variables}
+        if not trained:
+            return self.autoencoder.variables
+        return [variable for variable in self.variables if id(variable) not in trained]
+
+    @property
+    def revision(self):
+        """A number that changes with the adapters: functions that were compiled for another one are out of date."""
+        return self.lora.revision
 
     def prepare(self, data):
         """A dict of arrays with its `captions`, if any, replaced by `token_ids`; other kinds of data unchanged."""
@@ -196,17 +208,21 @@ class LatentDiffusion(TrainableModel):
             "objective": keras.saving.serialize_keras_object(self.objective) if self._has_objective else None,
             "name": self.name,
             **self._given_dtype,
+            **({"lora": [lora.get_config() for lora in self.lora_layers]} if self.lora_layers else {}),
         }
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        shapes = config.pop("network_shapes", None)
+        shapes, adapters = config.pop("network_shapes", None), config.pop("lora", [])
         for name in ("autoencoder", "text_encoder", "unet", "noise_schedule"):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         if shapes is not None:
             build_with(config["unet"], shapes, config["text_encoder"].conditioning_spec())
-        return cls(**config)
+        model = cls(**config)
+        for adapter in adapters:
+            model.lora.restore(adapter)
+        return model
 
 
 def _is_symbolic(value):

@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from latentdiff.convert import lora_files
 from latentdiff.diffusion import noise as seeded
 from latentdiff.diffusion import samplers
 from latentdiff.models import pixels
@@ -91,6 +92,14 @@ class Pipeline:
         """Writes model, tokenizer and settings into a folder, see `presets.preset.save_preset`."""
         self.check_no_guide()
         save_preset(folder, self.model, self.defaults, float16=float16, max_shard_bytes=max_shard_bytes)
+
+    def load_lora(self, path, scale=1.0, name=None):
+        """Adds the adapter in a LoRA file to the model and returns its name, see `convert.lora_files.load_lora`."""
+        return lora_files.load_lora(path, self.model, scale, name)
+
+    def unload_lora(self, name=None):
+        """Takes an adapter off the model; without a name all of them."""
+        self.model.lora.clear() if name is None else self.model.lora.remove(name)
 
     def check_no_guide(self):
         """Raises ValueError for a pipeline with a `guide`, which neither presets nor exports hold."""

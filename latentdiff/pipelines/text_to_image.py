@@ -63,15 +63,20 @@ class TextToImage(Pipeline):
         return self._loops[key]
 
     def export(self, folder, **options):
-        """Writes a SavedModel for TF Serving into BASE/VERSION, see `export.saved_model.export_saved_model`."""
+        """Writes a SavedModel for TF Serving into BASE/VERSION, see `export.saved_model.export_saved_model`.
+
+        The adapters that are loaded are merged into its weights.
+        """
         self.check_no_guide()
         from latentdiff.export.saved_model.saved_model import export_saved_model
 
-        return export_saved_model(self, folder, **options)
+        with self.model.lora.merged():
+            return export_saved_model(self, folder, **options)
 
     def export_litert(self, folder, **options):
-        """Writes LiteRT files for the edge into a folder, see `export.litert.export_litert`."""
+        """Writes LiteRT files for the edge into a folder, see `export.litert.export_litert`; adapters are merged."""
         self.check_no_guide()
         from latentdiff.export.litert.litert import export_litert
 
-        return export_litert(self, folder, **options)
+        with self.model.lora.merged():
+            return export_litert(self, folder, **options)

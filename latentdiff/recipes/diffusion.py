@@ -47,7 +47,7 @@ def train_diffusion(run, text_encoder=None, init=None):
         model = _build(run.experiment, autoencoder, latents.shape[2:], text_encoder, init)
         log.info("network: %s parameters", f"{model.network.count_params():,}")
         pipeline = TextToImage(model, **run.experiment.generate)
-        _fit(pipeline, np.asarray(latents), records, run)
+        fit_network(pipeline, np.asarray(latents), records, run, "latent_diffusion", lambda: _save(pipeline, run))
         _save(pipeline, run)  # a run that is resumed may have no epoch left
         run.finish("latent_diffusion")
     log.info("preset written to %s", run.output / "preset")
@@ -72,7 +72,17 @@ def _build(experiment, autoencoder, latent_shape, text_encoder, init):
     )
 
 
-def _fit(pipeline, latents, records, run):
+def fit_network(pipeline, latents, records, run, stage, save):
+    """Trains what is trainable in the model of a pipeline on latents and captions, with backups and previews.
+
+    Args:
+        pipeline: `TextToImage`.
+        latents: float32 (n, k, h, w, channels), of images and their variations.
+        records: n lists of k dicts.
+        run: `Run`.
+        stage: name of the stage.
+        save: function without arguments that writes the outcome, called after each epoch.
+    """
     experiment, model = run.experiment, pipeline.model
     batches = Batches(
         {"rows": np.arange(len(latents))},
@@ -87,10 +97,10 @@ def _fit(pipeline, latents, records, run):
         optimizer(experiment.learning_rate, epochs * len(batches), experiment.ema),
         steps_per_execution=experiment.steps_per_execution,
     )
-    save = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _save(pipeline, run))
-    callbacks = [*clock, save, *_previews(pipeline, records, run, epochs)]
+    write = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: save())
+    callbacks = [*clock, write, *_previews(pipeline, records, run, epochs)]
     validation_data = _validation_data(run, model)
-    fit(model, batches, run, "latent_diffusion", epochs, callbacks, validation_data=validation_data)
+    fit(model, batches, run, stage, epochs, callbacks, validation_data=validation_data)
 
 
 def drawing(latents, records, text_encoder, experiment):

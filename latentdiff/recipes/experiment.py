@@ -114,6 +114,10 @@ class Experiment:
     steps_per_execution: int = 1
     """Training steps in one compiled call. 10 is faster where a step takes few milliseconds."""
 
+    lora: dict = dataclasses.field(default_factory=dict)
+    """`rank`, `alpha`, `targets` and `parts` of an adapter, see `models.lora.Adapters.add`. It is trained in place of
+    the network, for the preset of `--init`, whose `network`, `noise_schedule` and `generate` count. Empty for none."""
+
     # === The preset ===
 
     generate: dict = dataclasses.field(default_factory=_generate)
@@ -144,6 +148,7 @@ class Experiment:
 
         parts = {"autoencoder": Autoencoder, "noise_schedule": NoiseSchedule, "generate": TextToImage}
         parts["network"] = network_class(self.network)
+        check_names(self.lora, ["rank", "alpha", "targets", "parts"], "lora")
         given = {"latent_shape", "context_dim", "num_tokens", "model", "kwargs"}  # by the run
         for name, kind in parts.items():
             known = [*(set(inspect.signature(kind).parameters) - given), *(["network"] if name == "network" else [])]

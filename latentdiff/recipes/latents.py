@@ -10,22 +10,29 @@ from latentdiff.data.captioned_images import load_images
 from latentdiff.data.latent_cache import save_latents
 from latentdiff.data.variations import vary
 from latentdiff.models.compilation import compile_function
+from latentdiff.presets.preset import load_preset
 
 BATCH_SIZE = 64
 log = logging.getLogger(__name__)
 
 
-def encode_latents(run, data, skip_corrupt=False):
+def encode_latents(run, data, skip_corrupt=False, init=None):
     """Writes `latents_SPLIT.npy` and `latents_SPLIT.json` of the training split and of the validation split.
 
     Args:
-        run: `Run` whose folder holds `autoencoder.keras`.
+        run: `Run` whose folder holds `autoencoder.keras`, or which gets it from `init`.
         data: images with captions, see `load_images`.
         skip_corrupt: whether to leave out images that can't be decoded.
+        init: optional preset whose autoencoder is used as it is, in place of one from stage one.
+
+    Raises:
+        ValueError: no autoencoder, or `init` beside one of stage one.
     """
     experiment = run.experiment
     with run.started():
         keras.config.set_dtype_policy("float32")  # once for all epochs, so exactly
+        if init:
+            run.take_autoencoder(load_preset(init)[0].autoencoder)
         autoencoder = run.load_autoencoder()
         encode = compile_function(autoencoder.encode, autoencoder)
         for split in filter(None, (run.train_split, experiment.validation_split)):

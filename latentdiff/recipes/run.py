@@ -14,7 +14,7 @@ from latentdiff.recipes.backup import Backup, Log, differences
 from latentdiff.recipes.callbacks import AveragedWeights, Progress, TimeLimit
 from latentdiff.recipes.devices import shared_batches
 from latentdiff.recipes.experiment import Experiment
-from latentdiff.whole_files import remove_whole, write_text
+from latentdiff.whole_files import remove_whole, replaced, write_text
 
 QUICK_LIMIT = 32  # images of a trial
 LOCK = ".lock"
@@ -79,6 +79,15 @@ class Run:
                 f"--output. Received: output={str(self.output)!r}"
             )
         return keras.saving.load_model(path, compile=False)
+
+    def take_autoencoder(self, autoencoder):
+        """Puts a trained autoencoder where stage one would; ValueError if stage one was begun here."""
+        if (self.output / AUTOENCODER).exists():
+            raise ValueError(
+                f"`init` must be left out where stage one has an autoencoder. Received: output={str(self.output)!r}"
+            )
+        with replaced(self.output / "autoencoder.keras") as draft:
+            autoencoder.save(draft)
 
     def settings(self, stage):
         """What decides what a stage gives, a dict as JSON gives it back."""

@@ -1,0 +1,64 @@
+"""Trains a low-rank adapter (LoRA) for a preset, and writes its file after each epoch."""
+
+import logging
+
+import numpy as np
+
+from latentdiff.convert.lora_files import save_lora
+from latentdiff.data.latent_cache import load_latents
+from latentdiff.models.latent_diffusion import LatentDiffusion
+from latentdiff.pipelines.text_to_image import TextToImage
+from latentdiff.presets.preset import load_preset
+from latentdiff.recipes.diffusion import fit_network
+
+STAGE, FILE = "lora", "lora.safetensors"
+log = logging.getLogger(__name__)
+
+
+def train_lora(run, init):
+    """Trains an adapter and writes `lora.safetensors`, and previews. All weights of the preset stay as they are.
+
+    Args:
+        run: `Run` whose folder holds the latents, made by the autoencoder of the preset; the adapter is
+            `run.experiment.lora`.
+        init: the preset.
+
+    Returns:
+        `TextToImage` around the model of the preset, with the adapter.
+
+    Raises:
+        ValueError: no latents, or those of another autoencoder.
+    """
+    with run.started():
+        pipeline = _build(run.experiment, init)
+        path, model = run.output / FILE, pipeline.model
+        if run.is_finished(STAGE, path):
+            model.lora.clear()
+            pipeline.load_lora(path)
+            return pipeline
+        latents, records = load_latents(run.output, run.train_split, model.autoencoder)
+        log.info("adapter: %s parameters", f"{model.lora[STAGE].count_params() - 1:,}")  # without the scale
+        fit_network(pipeline, np.asarray(latents), records, run, STAGE, lambda: save_lora(path, model, STAGE))
+        save_lora(path, model, STAGE)  # a run that is resumed may have no epoch left
+        run.finish(STAGE)
+    log.info("adapter written to %s", path)
+    return pipeline
+
+
+def _build(experiment, init):
+    """The pipeline of a preset, with a new adapter, and the seed and dropout of the experiment."""
+    start, settings = load_preset(init)
+    start.lora.merge()  # adapters that belong to the preset
+    model = LatentDiffusion(
+        start.autoencoder,
+        start.text_encoder,
+        start.network,
+        start.noise_schedule,
+        prediction_type=start.prediction_type,
+        context_dropout=experiment.context_dropout,
+        min_snr_gamma=start.min_snr_gamma,
+        objective=start.objective,
+        seed=experiment.seed,
+    )
+    model.lora.add(STAGE, seed=experiment.seed, **experiment.lora)
+    return TextToImage(model, **settings)
