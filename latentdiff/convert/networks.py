@@ -1,7 +1,29 @@
-"""Configs of diffusers' networks as arguments of ours. The defaults here are those of diffusers and transformers."""
+"""Configs of diffusers' networks as arguments of ours, and back.
+
+The defaults here are those of diffusers and transformers.
+"""
 
 DOWN, CROSS_DOWN = "DownBlock2D", "CrossAttnDownBlock2D"
 UP, CROSS_UP = "UpBlock2D", "CrossAttnUpBlock2D"
+# What the networks are here, and what diffusers lets one choose.
+UNET = {
+    "act_fn": "silu",
+    "attention_type": "default",
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "downsample_padding": 1,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "mid_block_scale_factor": 1,
+    "mid_block_type": "UNetMidBlock2DCrossAttn",
+    "norm_eps": 1e-5,
+    "resnet_out_scale_factor": 1.0,
+    "resnet_time_scale_shift": "default",
+    "time_embedding_type": "positional",
+}
+AUTOENCODER = {"act_fn": "silu", "in_channels": 3, "out_channels": 3}
+AUTOENCODER |= {"use_quant_conv": True, "use_post_quant_conv": True}
+TEXT = {"layer_norm_eps": 1e-5, "model_type": "clip_text_model"}
 
 
 def unet_arguments(config):
@@ -24,21 +46,7 @@ def unet_arguments(config):
         "groups": config.take("norm_num_groups", 32),
         "dropout": config.take("dropout", 0.0),
     }
-    config.expect(
-        act_fn="silu",
-        attention_type="default",
-        conv_in_kernel=3,
-        conv_out_kernel=3,
-        downsample_padding=1,
-        flip_sin_to_cos=True,
-        freq_shift=0,
-        mid_block_scale_factor=1,
-        mid_block_type="UNetMidBlock2DCrossAttn",
-        norm_eps=1e-5,
-        resnet_out_scale_factor=1.0,
-        resnet_time_scale_shift="default",
-        time_embedding_type="positional",
-    )
+    config.expect(**UNET)
     config.ignore("sample_size", "upcast_attention", "addition_embed_type_num_heads")
     config.finish()
     return arguments
@@ -75,7 +83,7 @@ def autoencoder_arguments(config):
     statistics = config.take("shift_factor", 0.0), 1.0 / config.take("scaling_factor", 0.18215)
     for name, block in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
         _expect_all(config, name, block, len(widths))
-    config.expect(act_fn="silu", in_channels=3, out_channels=3, use_quant_conv=True, use_post_quant_conv=True)
+    config.expect(**AUTOENCODER)
     config.ignore("sample_size", "force_upcast")
     config.finish()
     return arguments, statistics
@@ -109,6 +117,98 @@ def text_arguments(config):
             f"`hidden_act` in {config.path} must be 'quick_gelu' or 'gelu'. "
             f"Received: hidden_act={arguments['intermediate_activation']!r}"
         )
-    config.expect(layer_norm_eps=1e-5, model_type="clip_text_model", use_attention_mask=False)
+    config.expect(**TEXT, use_attention_mask=False)
     # What else transformers writes says nothing of the text features.
     return arguments
+
+
+# === Back ===
+
+
+def unet_config(unet, sample_size):
+    """The config of a `UNet2DConditionModel` with the weights of a `UNet`.
+
+    Raises:
+        ValueError: an argument that diffusers does not have; names it.
+    """
+    _refuse(unet, activation="gelu", expansion=4, pool_context=False)
+    down = [CROSS_DOWN if level in unet.attention_levels else DOWN for level in range(len(unet.widths))]
+    up = [CROSS_UP if block == CROSS_DOWN else UP for block in reversed(down)]
+    return {
+        **UNET,
+        "_class_name": "UNet2DConditionModel",
+        "sample_size": sample_size,
+        "in_channels": unet.latent_shape[-1],
+        "out_channels": unet.latent_shape[-1],
+        "block_out_channels": unet.widths,
+        "down_block_types": down,
+        "up_block_types": up,
+        "cross_attention_dim": unet.context_dim,
+        "layers_per_block": unet.num_blocks,
+        "attention_head_dim": unet.num_heads,
+        "transformer_layers_per_block": unet.transformer_depth,
+        "use_linear_projection": unet.linear_projection,
+        "norm_num_groups": unet.groups,
+        "dropout": unet.dropout,
+    }
+
+
+def autoencoder_config(autoencoder, mean, std):
+    """The config of an `AutoencoderKL` with the weights of an `Autoencoder` and these statistics of its latents.
+
+    Raises:
+        ValueError: an argument that diffusers does not have, or statistics that differ between channels.
+    """
+    _refuse(autoencoder, patch_size=1)
+    if len(set(mean)) > 1 or len(set(std)) > 1:
+        raise ValueError(
+            f"`autoencoder` must have one mean and deviation for all channels. Received: mean={mean}, std={std}"
+        )
+    levels = len(autoencoder.widths)
+    return {
+        **AUTOENCODER,
+        "_class_name": "AutoencoderKL",
+        "block_out_channels": autoencoder.widths,
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "layers_per_block": autoencoder.num_blocks,
+        "latent_channels": autoencoder.latent_channels,
+        "norm_num_groups": autoencoder.groups,
+        "mid_block_add_attention": autoencoder.middle_attention,
+        "scaling_factor": 1.0 / std[0],
+        "shift_factor": mean[0] or None,
+    }
+
+
+def text_config(text_encoder):
+    """The config of a `CLIPTextModel` with the weights of a `TextEncoder` around a `CLIPTextEncoder`.
+
+    Raises:
+        ValueError: an argument that diffusers does not have; names it.
+    """
+    _refuse(text_encoder, mask_padding=False, clip_skip=0, separator_id=None)
+    backbone = text_encoder.backbone
+    return {
+        **TEXT,
+        "architectures": ["CLIPTextModel"],
+        "vocab_size": backbone.vocabulary_size,
+        "hidden_size": backbone.hidden_dim,
+        "num_hidden_layers": backbone.num_layers,
+        "num_attention_heads": backbone.num_heads,
+        "intermediate_size": backbone.intermediate_dim,
+        "hidden_act": backbone.intermediate_activation,
+        "max_position_embeddings": backbone.max_sequence_length,
+        "bos_token_id": text_encoder.start_id,
+        "eos_token_id": text_encoder.end_id,
+        "pad_token_id": text_encoder.pad_id,
+    }
+
+
+def _refuse(model, **needed):
+    """Raises ValueError unless a model has these attributes."""
+    for name, value in needed.items():
+        if getattr(model, name) != value:
+            raise ValueError(
+                f"`{name}` of the {type(model).__name__} must be {value!r} for diffusers. "
+                f"Received: {name}={getattr(model, name)!r}"
+            )

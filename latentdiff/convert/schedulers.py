@@ -60,3 +60,44 @@ def default_sampler(config):
     if config.take("use_karras_sigmas", False):
         spacing = "karras"
     return {"name": name, "spacing": "leading_offset" if spacing == "leading" else spacing}
+
+
+# === Back ===
+
+
+def scheduler_config(noise_schedule, prediction_type, sampler):
+    """The config of the scheduler with a `NoiseSchedule` and a `Sampler`.
+
+    Raises:
+        ValueError: a schedule, a sampler or a setting of one that diffusers does not have.
+    """
+    kinds = {ours: theirs for theirs, ours in KINDS.items()}
+    names = {ours: theirs for theirs, (ours, _) in SAMPLERS.items() if theirs != "PNDMScheduler"}
+    name, rest = sampler["name"], {key: value for key, value in sampler.items() if key not in ("name", "spacing")}
+    is_sde = name == "dpmpp_2m_sde"
+    scheduler = names.get("dpmpp_2m" if is_sde else name)
+    if noise_schedule.kind not in kinds or scheduler is None or rest or sampler["spacing"] == "leading":
+        raise ValueError(
+            f"`noise_schedule` must be one of {sorted(kinds)}, and `sampler` one of {sorted(names)} with any `spacing` "
+            f"but 'leading', for diffusers. Received: kind={noise_schedule.kind!r}, sampler={sampler}"
+        )
+    types = {ours: theirs for theirs, ours in PREDICTION_TYPES.items()}
+    config = {
+        "_class_name": scheduler,
+        "beta_schedule": kinds[noise_schedule.kind],
+        "beta_start": noise_schedule.beta_start,
+        "beta_end": noise_schedule.beta_end,
+        "num_train_timesteps": noise_schedule.num_train_timesteps,
+        "rescale_betas_zero_snr": noise_schedule.zero_terminal_snr,
+        "prediction_type": types[prediction_type],
+        "clip_sample": False,
+        "steps_offset": 1,
+        "set_alpha_to_one": True,
+    }
+    return config | _spacing(sampler["spacing"]) | ({"algorithm_type": "sde-dpmsolver++"} if is_sde else {})
+
+
+def _spacing(spacing):
+    if spacing == "karras":
+        return {"use_karras_sigmas": True}
+    return {"timestep_spacing": "leading" if spacing == "leading_offset" else spacing}

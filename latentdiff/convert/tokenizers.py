@@ -1,5 +1,6 @@
 """Tokenizers of CLIP in a folder of transformers: `tokenizer.json`, or `vocab.json` and `merges.txt`."""
 
+import json
 from pathlib import Path
 
 from latentdiff.convert.configs import read_json
@@ -53,3 +54,25 @@ def _pads_with_end(folder, vocabulary):
     if token != END and vocabulary.get(token) != 0:
         raise ValueError(f"`pad_token` in {folder} must be {END} or token 0. Received: pad_token={token!r}")
     return token == END
+
+
+def save_tokenizer(tokenizer, folder, sequence_length):
+    """Writes a `CLIPTokenizer` into a folder, as the files that all versions of transformers read."""
+    folder.mkdir()
+    merges = [merge for merge in tokenizer.merges if not merge.startswith("#version")]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+    pad = END if tokenizer.pad_with_end_token else tokenizer.id_to_token(0)
+    marks = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": pad}
+    files = {
+        "vocab.json": dict(tokenizer.vocabulary),
+        "special_tokens_map.json": marks,
+        "tokenizer_config.json": {
+            **marks,
+            "tokenizer_class": "CLIPTokenizer",
+            "model_max_length": sequence_length,
+            "do_lower_case": True,
+            "add_prefix_space": False,
+        },
+    }
+    for name, values in files.items():
+        (folder / name).write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")

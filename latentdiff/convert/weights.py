@@ -1,5 +1,8 @@
 """Which variable of a model is which tensor of a file: one table, for both directions."""
 
+import numpy as np
+from keras import ops
+
 from latentdiff.convert import layouts
 from latentdiff.convert.names import autoencoder_name, text_name, unet_name
 
@@ -46,6 +49,14 @@ def assign(variables, tensors, origin):
         layouts.check_shape(tensors.shape(name), variable.path, variable.shape, f"{name} in {origin}")
     for name, variable in variables.items():
         variable.assign(layouts.to_variable(tensors[name], variable.path, variable.shape))
+
+
+def arrays(variables, dtype="float32"):
+    """The variables of a dict as arrays in PyTorch's layout, by the same names."""
+    return {
+        name: np.ascontiguousarray(layouts.to_torch(ops.convert_to_numpy(variable.value), variable.path), dtype)
+        for name, variable in variables.items()
+    }
 
 
 def _some(names, most=5):

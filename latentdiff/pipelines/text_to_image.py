@@ -75,3 +75,10 @@ class TextToImage(Pipeline):
         from latentdiff.export.litert.litert import export_litert
 
         return export_litert(self, folder, **options)
+
+    def export_diffusers(self, folder, **options):
+        """Writes a folder that diffusers opens, see `convert.save_diffusers.save_diffusers`."""
+        self.check_no_guide()
+        from latentdiff.convert.save_diffusers import save_diffusers
+
+        save_diffusers(self.model, self.defaults, folder, **options)
