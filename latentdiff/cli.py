@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from latentdiff.commands import UsageError, explain, export, generate, info, lora, train
+from latentdiff.commands import UsageError, explain, export, generate, import_weights, info, lora, train
 from latentdiff.commands.console import is_terminal, prepare, say
 from latentdiff.commands.prompts import OPTIONS, Number, add_setting
 from latentdiff.commands.stopping import exit_code, stopped_by_sigterm
@@ -93,6 +93,7 @@ def _parser():
     train.add_parser(commands)
     explain.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
     export.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
+    import_weights.add_parser(commands)
     command = commands.add_parser("info", help="tell what a preset is", description="Prints the card of a preset.")
     command.add_argument("preset", nargs="?", default=DEFAULT_PRESET, metavar="PRESET", help=_PRESET_HELP)
     command.set_defaults(run=info.run)

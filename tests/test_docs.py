@@ -64,7 +64,8 @@ def run_python(page, slow=()):
     ],
 )
 def test_python_blocks_run(page, here, stand_in, monkeypatch):
-    monkeypatch.setattr(TextToImage, "from_preset", classmethod(lambda cls, preset, **kwargs: stand_in))
+    for way in ("from_preset", "from_diffusers"):
+        monkeypatch.setattr(TextToImage, way, classmethod(lambda cls, source, **kwargs: stand_in))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The prompt .* was cut")  # the stand-in knows a dozen words
         run_python(page)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from latentdiff.commands import UsageError, export_litert, lora
+from latentdiff.commands import UsageError, export_diffusers, export_litert, lora
 from latentdiff.commands.console import say
 from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import Number
@@ -21,6 +21,7 @@ def add_parser(commands, default_preset, preset_help):
     formats = command.add_subparsers(title="formats", metavar="FORMAT", required=True)
     _add_saved_model(formats, default_preset, preset_help)
     export_litert.add_parser(formats, default_preset, preset_help)
+    export_diffusers.add_parser(formats, preset_help)
 
 
 def _add_saved_model(formats, default_preset, preset_help):

@@ -1,11 +1,11 @@
-"""The names that diffusers gives to the weights of a U-Net and of an autoencoder, and PyTorch's layouts of them.
-
-Needs numpy alone.
-"""
+"""The names that diffusers gives to the weights of a U-Net, of an autoencoder and of the text encoder of CLIP."""
 
 import re
 
-LEAVES = {"kernel": "weight", "gamma": "weight", "scale": "weight", "beta": "bias", "offset": "bias", "bias": "bias"}
+LEAVES = {
+    **dict.fromkeys(("kernel", "gamma", "scale", "embeddings"), "weight"),
+    **dict.fromkeys(("beta", "offset", "bias"), "bias"),
+}
 PARTS = {
     "time_dense": "time_emb_proj",
     "shortcut": "conv_shortcut",
@@ -25,14 +25,19 @@ PARTS = {
 }
 
 
-def from_torch(values):
-    """PyTorch's (out, in, height, width) or (out, in) -> Keras' (height, width, in, out) or (in, out)."""
-    return values.transpose(2, 3, 1, 0) if values.ndim == 4 else values.T
-
-
-def to_torch_shape(shape):
-    """The shape in PyTorch's layout of a kernel of ours, (height, width, in, out) or (in, out)."""
-    return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else tuple(reversed(shape))
+TEXT_PARTS = {
+    "embedding": "embeddings",
+    "layer_norm": "final_layer_norm",
+    "layer_norm_1": "layer_norm1",
+    "layer_norm_2": "layer_norm2",
+    "attention": "self_attn",
+    "query": "q_proj",
+    "key": "k_proj",
+    "value": "v_proj",
+    "attention_output": "out_proj",
+    "dense_1": "mlp.fc1",
+    "dense_2": "mlp.fc2",
+}
 
 
 def _block(name, levels):
@@ -66,3 +71,10 @@ def autoencoder_name(half, path, levels):
     if block == "middle_attention" and parts == ["norm"]:
         parts = ["group_norm"]
     return ".".join([half, _block(block, levels), *parts, LEAVES[leaf]])
+
+
+def text_name(path):
+    """The name in diffusers of a variable of KerasHub's `CLIPTextEncoder` at `path`, which has no prefix."""
+    *parts, leaf = path.split("/")
+    parts = [re.sub(r"^encoder_block_", "encoder.layers.", TEXT_PARTS.get(part, part)) for part in parts]
+    return ".".join([*parts, LEAVES[leaf]])

@@ -1,5 +1,6 @@
 """The text encoder: prompts to text features, by any KerasHub backbone."""
 
+import re
 import warnings
 
 import keras
@@ -10,15 +11,19 @@ from latentdiff.models import dtypes
 from latentdiff.models.quantized import from_quantized_config, quantization_config
 from latentdiff.settings.texts import as_rows
 
+BLANK = re.compile(r"[^\S\x1c-\x1f]*")  # these four are white space in Python alone
+
 
 def _first_attribute(tokenizer, *names):
     return next((getattr(tokenizer, name) for name in names if getattr(tokenizer, name, None) is not None), None)
 
 
-def _sequence_model(backbone):
+def _sequence_model(backbone, clip_skip):
     """`backbone` as a model from its encoder's inputs to one float tensor (batch, tokens, dim)."""
     outputs = backbone.output
-    if isinstance(outputs, dict):
+    if clip_skip:
+        outputs = _skip_last_layers(backbone, clip_skip)
+    elif isinstance(outputs, dict):
         name = next((name for name in ("sequence_output", "encoder_sequence_output") if name in outputs), None)
         if name is None:
             raise ValueError(
@@ -29,6 +34,17 @@ def _sequence_model(backbone):
     inputs = backbone.input if isinstance(backbone.input, dict) else {"token_ids": backbone.input}
     encoder_inputs = {name: tensor for name, tensor in inputs.items() if not name.startswith("decoder_")}
     return keras.Model(encoder_inputs, outputs, name="sequence_model")
+
+
+def _skip_last_layers(backbone, count):
+    """The output of CLIP's layer `count` in front of the last, normalized as that of the last is."""
+    layers = getattr(backbone, "encoder_layers", ())
+    if not 0 <= count < len(layers):
+        raise ValueError(
+            "`clip_skip` must be at least 0 and below the layers of a `CLIPTextEncoder`. "
+            f"Received: clip_skip={count}, a {type(backbone).__name__} with {len(layers)} layers"
+        )
+    return backbone.layer_norm(layers[-1 - count].output)
 
 
 @keras.saving.register_keras_serializable(package="latentdiff")
@@ -46,6 +62,9 @@ class TextEncoder(keras.Model):
             a prompt and what stands in front are then encoded apart: "3d" has the same features in "red apple, 3d" and
             in "cat, 3d", and so has "cat" in "cat, 3d" and "cat, flat". A model that learns from such captions can
             join parts that it never saw together.
+        mask_padding: False shows the padding to the network, as in Stable Diffusion, which was trained that way.
+        clip_skip: last layers of a `CLIPTextEncoder` to leave out. diffusers counts alike; other programs call the
+            output of the last layer 1.
         dtype: dtype policy. That of the backbone counts for its layers: it is kept in files where it was another one
             than the global policy.
 
@@ -57,7 +76,7 @@ class TextEncoder(keras.Model):
 
     Raises:
         ValueError: a backbone without features for each token, or one built for fewer tokens; `separator_id` with one
-            that takes no padding mask, like that of CLIP.
+            that takes no padding mask, like that of CLIP; `clip_skip` with another one than that of CLIP.
     """
 
     # Members of the conditioning with one vector a token, on which the weights of a prompt's words act.
@@ -70,6 +89,8 @@ class TextEncoder(keras.Model):
         sequence_length=32,
         trainable=False,
         separator_id=None,
+        mask_padding=True,
+        clip_skip=0,
         dtype=None,
         name="text_encoder",
         **kwargs,
@@ -88,7 +109,9 @@ class TextEncoder(keras.Model):
         tokenizer.built = True  # it has no weights; until it is called Keras would think that something is missing
         self.sequence_length = sequence_length
         self.separator_id = separator_id
-        self.sequence_model = _sequence_model(backbone)
+        self.mask_padding = mask_padding
+        self.clip_skip = clip_skip
+        self.sequence_model = _sequence_model(backbone, clip_skip)
         self.context_dim = self.sequence_model.output.shape[-1]
         takes_mask = any(name.endswith("padding_mask") for name in self.sequence_model.input)
         if separator_id is not None and not takes_mask:
@@ -146,10 +169,12 @@ class TextEncoder(keras.Model):
         return ops.equal(in_front, ops.sum(separators, axis=1, keepdims=True))
 
     def mask(self, token_ids):
-        """True where a token is not padding: bool (batch, tokens).
+        """True where the network sees a token: bool (batch, tokens); everywhere unless `mask_padding`.
 
         Everything up to the first end mark counts, so that tokenizers that pad with the end mark (CLIP) work too.
         """
+        if not self.mask_padding:
+            return ops.ones_like(token_ids, dtype="bool")
         if self.end_id is None:
             return ops.not_equal(token_ids, self.pad_id)
         ends = ops.cast(ops.equal(token_ids, self.end_id), "int32")
@@ -217,10 +242,10 @@ class TextEncoder(keras.Model):
         """Token ids of each text, without marks: a list of lists."""
         _check_vocabulary(self.tokenizer)
         # All at once, since a call costs more than a text; but for empty strings, which some tokenizers can't take.
-        said = [text for text in texts if text.strip()]
+        said = [text for text in texts if not BLANK.fullmatch(text)]
         rows = self.tokenizer(said) if said else []
         rows = iter(rows.to_list() if hasattr(rows, "to_list") else rows)
-        return [[int(token) for token in next(rows)] if text.strip() else [] for text in texts]
+        return [[int(token) for token in next(rows)] if not BLANK.fullmatch(text) else [] for text in texts]
 
     def _row(self, ids, prompt):
         """Token ids with marks and padding, int32 (sequence_length,). Warns when the prompt is cut."""
@@ -258,6 +283,8 @@ class TextEncoder(keras.Model):
             "sequence_length": self.sequence_length,
             "trainable": self.trainable,
             "separator_id": self.separator_id,
+            "mask_padding": self.mask_padding,
+            "clip_skip": self.clip_skip,
             "name": self.name,
             **self._given_dtype,
             **quantization_config(self.backbone),

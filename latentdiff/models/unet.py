@@ -77,7 +77,8 @@ class UNet(keras.Model):
         attention_levels: levels (indices into `widths`) that have a transformer after each residual block. The middle
             always has one.
         num_heads: heads of attention, one number or one a level.
-        transformer_depth: transformer blocks in each transformer.
+        transformer_depth: transformer blocks in each transformer, one number or one a level; the middle has that of
+            the last.
         linear_projection: see `SpatialTransformer`.
         activation: "gelu" (exact) or "gelu_tanh" (a builtin of LiteRT), gate of the feed-forward layers.
         expansion: inner width of the feed-forward layers over the outer.
@@ -128,7 +129,7 @@ class UNet(keras.Model):
             "num_blocks": num_blocks,
             "attention_levels": tuple(attention_levels),
             "num_heads": per_level(num_heads, widths, "num_heads"),
-            "transformer_depth": transformer_depth,
+            "transformer_depth": per_level(transformer_depth, widths, "transformer_depth"),
             "linear_projection": linear_projection,
             "activation": activation,
             "expansion": expansion,
@@ -158,7 +159,6 @@ class UNet(keras.Model):
         time_embedding = embed_time(inputs, widths[0], 4 * widths[0], config["pool_context"], dtype)
         make_transformer = functools.partial(
             SpatialTransformer,
-            depth=config["transformer_depth"],
             groups=groups,
             linear_projection=config["linear_projection"],
             activation=config["activation"],
@@ -172,7 +172,7 @@ class UNet(keras.Model):
             )
 
         def transformer(x, level, name):
-            layer = make_transformer(config["num_heads"][level], name=name)
+            layer = make_transformer(config["num_heads"][level], config["transformer_depth"][level], name=name)
             return layer(x, inputs["context"], key_mask=inputs["context_mask"])
 
         conv = functools.partial(keras.layers.Conv2D, padding="same", data_format="channels_last", dtype=dtype)

@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from latentdiff.convert import lora_files
+from latentdiff.convert.diffusers import load_diffusers
 from latentdiff.diffusion import noise as seeded
 from latentdiff.diffusion import samplers
 from latentdiff.models import pixels
@@ -76,6 +77,12 @@ class Pipeline:
     def from_preset(cls, preset, **kwargs):
         """Opens a preset: the name of a shipped one, or a folder. Keyword arguments replace its settings."""
         model, settings = load_preset(preset)
+        return cls(model, **{**settings, **kwargs})
+
+    @classmethod
+    def from_diffusers(cls, source, variant=None, clip_skip=0, **kwargs):
+        """Opens Stable Diffusion, see `convert.diffusers.load_diffusers`. Keyword arguments replace its settings."""
+        model, settings = load_diffusers(source, variant, clip_skip)
         return cls(model, **{**settings, **kwargs})
 
     @classmethod

@@ -80,3 +80,11 @@ class TextToImage(Pipeline):
 
         with self.model.lora.merged():
             return export_litert(self, folder, **options)
+
+    def export_diffusers(self, folder, **options):
+        """Writes a folder that diffusers opens, see `convert.save_diffusers.save_diffusers`."""
+        self.check_no_guide()
+        from latentdiff.convert.save_diffusers import save_diffusers
+
+        with self.model.lora.merged():
+            save_diffusers(self.model, self.defaults, folder, **options)

@@ -1,4 +1,4 @@
-"""Weights that numpy, PyTorch and Keras agree on: each is a function of its name and its shape in diffusers."""
+"""Weights that numpy, PyTorch and Keras agree on: each is a function of its name in diffusers and its shape there."""
 
 import math
 import re
@@ -6,7 +6,8 @@ import zlib
 
 import numpy as np
 
-from latentdiff.convert.names import LEAVES, PARTS, from_torch, to_torch_shape
+from latentdiff.convert.layouts import from_torch, to_torch_shape
+from latentdiff.convert.names import LEAVES, PARTS
 
 
 def make(name, shape):

@@ -134,6 +134,40 @@ def test_save(family, tmp_path):
     assert loaded.sequence_length == 16
 
 
+# === Stable Diffusion's ways ===
+
+
+def test_padding_that_is_shown(tmp_path):
+    plain = randomize(make_clip(16))
+    shown = TextEncoder(plain.backbone, plain.tokenizer, 16, mask_padding=False)
+    ids = plain.tokenize(PROMPTS)
+    assert arrays(shown.mask(ids)).all() and not arrays(plain.mask(ids)).all()
+    assert_close(shown(ids), plain(ids), 0.0)
+    loaded = check_save(shown, lambda encoder: encoder(ids), tmp_path)
+    assert arrays(loaded.condition(ids)["context_mask"]).all()
+
+
+def test_last_layers_left_out(tmp_path):
+    """As if the backbone had been made without them."""
+    full = randomize(make_clip(16))
+    backbones = [
+        hub().models.CLIPTextEncoder(full.backbone.vocabulary_size, 12, 12, n, 2, 16, max_sequence_length=16)
+        for n in (3, 1)
+    ]
+    randomize(backbones[0])
+    own = {variable.path: variable for variable in backbones[0].variables}
+    for variable in backbones[1].variables:
+        variable.assign(own[variable.path])
+    skipped = TextEncoder(backbones[0], full.tokenizer, 16, clip_skip=2)
+    ids = full.tokenize(PROMPTS)
+    assert_close(skipped(ids), TextEncoder(backbones[1], full.tokenizer, 16)(ids), 1e-6)
+    assert check_save(skipped, lambda encoder: encoder(ids), tmp_path).clip_skip == 2
+    with pytest.raises(ValueError, match="`clip_skip` must be at least 0 and below.*clip_skip=3.*with 3 layers"):
+        TextEncoder(backbones[0], full.tokenizer, 16, clip_skip=3)
+    with pytest.raises(ValueError, match="`clip_skip` must be.*a BertBackbone with 0 layers"):
+        TextEncoder(tiny_text_encoder().backbone, tiny_text_encoder().tokenizer, clip_skip=1)
+
+
 # === Parts of a prompt ===
 
 

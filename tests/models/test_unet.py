@@ -125,6 +125,17 @@ def test_each_input_matters(pooled):
         assert np.abs(arrays(pooled(changed)) - before).max() > 1e-3
 
 
+def test_transformers_of_each_level():
+    unet = UNet((8, 8, 4), 12, None, (8, 16, 16), 1, (0, 1), 2, transformer_depth=(1, 3, 2), groups=4)
+    depths = {layer.name: len(layer.blocks) for layer in unet.layers if layer.name.endswith("transformer")}
+    assert depths["down_0_0_transformer"] == depths["up_0_1_transformer"] == 1
+    assert depths["down_1_0_transformer"] == depths["up_1_0_transformer"] == 3
+    assert depths["middle_transformer"] == 2
+    assert UNet.from_config(unet.get_config()).transformer_depth == (1, 3, 2)
+    with pytest.raises(ValueError, match="`transformer_depth` must be one number or one for each"):
+        UNet((8, 8, 4), 12, widths=(8, 16), attention_levels=(), transformer_depth=(1, 2, 3), groups=4)
+
+
 # === Golden ===
 
 

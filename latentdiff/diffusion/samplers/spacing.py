@@ -2,7 +2,7 @@
 
 from keras import ops
 
-SPACINGS = ("trailing", "leading", "linspace")  # those of whole timesteps
+SPACINGS = ("trailing", "leading", "leading_offset", "linspace")  # those of whole timesteps
 KARRAS = "karras"
 MAX_SIGMA = 80.0  # Karras et al., table 1; some schedules go on to (nearly) no signal, where sigma has no end
 
@@ -12,8 +12,8 @@ def spread(spacing, index, num_steps, noise_schedule):
 
     Args:
         spacing: "trailing" starts at the last timestep and is right for few steps, "leading" is that of the DDIM paper,
-            "linspace" includes both ends; "karras" takes short steps where there is little noise, at fractional
-            timesteps.
+            "leading_offset" that of Stable Diffusion, one timestep noisier than "leading"; "linspace" includes both
+            ends; "karras" takes short steps where there is little noise, at fractional timesteps.
         index, num_steps: int (batch,), index < num_steps.
         noise_schedule: the `NoiseSchedule` of the model.
 
@@ -30,6 +30,8 @@ def spread(spacing, index, num_steps, noise_schedule):
         return ops.floor(remaining * total / steps + 0.5) - 1.0
     if spacing == "leading":
         return (remaining - 1.0) * ops.floor(total / steps)
+    if spacing == "leading_offset":
+        return (remaining - 1.0) * ops.floor(total / steps) + ops.minimum(total - steps, 1.0)
     ahead = (remaining - 1.0) / ops.maximum(steps - 1.0, 1.0)  # from 1 at the first step to 0 at the last
     if spacing == "linspace":
         return ops.floor(ahead * (total - 1.0) + 0.5)

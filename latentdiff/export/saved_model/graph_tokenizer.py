@@ -3,12 +3,17 @@
 import warnings
 
 PROBES = ("a red apple", "Two RED Apples, 3d!", "the smiling cat's café", "", "[SEP] </s> <|endoftext|>")
+PROBES += ("in 2024, 10 cats", "cafe\u0301 🙂!", "a\u00a0b\u3000c", "ΟΔΟΣ")
+# How CLIP cuts texts into words. KerasHub's code for graphs joins digits and keeps the case.
+CLIP_MARKS = r"(<\|startoftext\|>|<\|endoftext\|>)"
+CLIP_WORDS = CLIP_MARKS[:-1] + r"|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+)"
+SPACES = r"[\x{00}\s\x{0b}\x{85}\p{Z}]+"
 
 
 def graph_tokenizer(text_encoder):
     """A tf.function that does in a graph what `TextEncoder.tokenize` does: see `tokenize`.
 
-    KerasHub's tokenizers have code for graphs, and other code for Python. For CLIP only the latter lowers the case.
+    KerasHub's tokenizers have code for graphs, and other code for Python. That of CLIP is helped by `clip_words`.
 
     Args:
         text_encoder: a `TextEncoder`; its tokenizer may use TF Text's operators.
@@ -16,23 +21,40 @@ def graph_tokenizer(text_encoder):
     Raises:
         ValueError: its tokenizer gives other ids in a graph than in Python.
     """
+    import keras_hub
     import tensorflow as tf
 
+    is_clip = isinstance(text_encoder.tokenizer, keras_hub.models.CLIPTokenizer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a probe was cut
         right = text_encoder.tokenize(PROBES)
-    for lower in (False, True):
 
-        def function(prompts, lower=lower):
-            return tokenize(text_encoder, tf.strings.lower(prompts, "utf-8") if lower else prompts)
+    def function(prompts):
+        return tokenize(text_encoder, clip_words(prompts) if is_clip else prompts)
 
-        compiled = tf.function(function, input_signature=[tf.TensorSpec([None], "string")])
-        if (compiled(tf.constant(PROBES))[0].numpy() == right).all():
-            return compiled
+    compiled = tf.function(function, input_signature=[tf.TensorSpec([None], "string")])
+    if (compiled(tf.constant(PROBES))[0].numpy() == right).all():
+        return compiled
     raise ValueError(
         "`token_ids` must be True, since this tokenizer gives other ids in a graph than in Python. "
         f"Received: {type(text_encoder.tokenizer).__name__}"
     )
+
+
+def clip_words(prompts):
+    """Texts, string (batch,), normalized as CLIP's tokenizer does it, each word on a line of its own.
+
+    Two characters are lost: "\\0", which ends strings in TensorFlow's operators, and the digit "६", with which
+    KerasHub's marks places.
+    """
+    import tensorflow as tf
+    import tensorflow_text as tf_text
+
+    text = tf.strings.regex_replace(tf_text.normalize_utf8(prompts, "NFC"), SPACES, "\n")
+    # ICU turns a sigma at the end of a word into another letter than the reference.
+    text = tf.strings.lower(tf.strings.regex_replace(text, "Σ", "σ"), "utf-8")
+    text = tf.strings.regex_replace(text, CLIP_MARKS, "\n\\1\n")
+    return tf.strings.regex_replace(text, CLIP_WORDS, "\\1\n")
 
 
 def tokenize(text_encoder, prompts):

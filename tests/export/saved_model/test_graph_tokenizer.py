@@ -1,10 +1,13 @@
 import warnings
 
+import keras_hub
 import numpy as np
 import pytest
-from harness import first_fast, needs_tensorflow
+from golden import clip_words
+from harness import GOLDEN, first_fast, needs_tensorflow
 from models.test_text_encoder import FAMILIES
 
+from latentdiff import TextEncoder
 from latentdiff.export.saved_model.graph_tokenizer import graph_tokenizer
 
 pytestmark = needs_tensorflow
@@ -52,3 +55,41 @@ def test_a_tokenizer_that_differs_in_a_graph(family):
     """CLIP's does for characters that its vocabulary lacks; the real one has them all."""
     with pytest.raises(ValueError, match="`token_ids` must be True, since this tokenizer gives other ids in a graph"):
         graph_tokenizer(FAMILIES[family](8))
+
+
+# === CLIP, with a vocabulary that has every byte ===
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """A `TextEncoder`, and the token ids that CLIP's tokenizer in transformers gives for 1,000 strings."""
+    tokenizer = keras_hub.models.CLIPTokenizer(clip_words.vocabulary(), clip_words.MERGES, pad_with_end_token=True)
+    backbone = keras_hub.models.CLIPTextEncoder(tokenizer.vocabulary_size(), 4, 4, 1, 1, 4)
+    text_encoder = TextEncoder(backbone, tokenizer, 77, mask_padding=False)
+    with np.load(GOLDEN / "stable_diffusion.npz") as file:
+        ids = np.split(file["fuzz/ids"], np.cumsum(file["fuzz/lengths"])[:-1])
+    rows = np.full((len(ids), 77), text_encoder.end_id)
+    rows[:, 0] = text_encoder.start_id
+    for row, values in zip(rows, ids, strict=True):
+        row[1 : 1 + min(len(values), 75)] = values[:75]
+    return text_encoder, rows
+
+
+@pytest.mark.filterwarnings("ignore:The prompt .* was cut")
+def test_clip_in_python(clip):
+    text_encoder, expected = clip
+    np.testing.assert_array_equal(text_encoder.tokenize(clip_words.strings()), expected)
+
+
+@pytest.mark.filterwarnings("ignore:The prompt .* was cut")
+def test_clip_in_a_graph(clip):
+    text_encoder, expected = clip
+    token_ids, _ = graph_tokenizer(text_encoder)(clip_words.strings())
+    np.testing.assert_array_equal(token_ids, expected)
+
+
+def test_what_clip_loses_in_a_graph(clip):
+    """Two characters, and nothing else of the prompt."""
+    tokenize = graph_tokenizer(clip[0])
+    given, left = tokenize(["the\0cat ६ red", "the cat red"])[0]
+    np.testing.assert_array_equal(given, left)

@@ -1,0 +1,124 @@
+"""Stable Diffusion 1 and 2 from folders in diffusers' layout."""
+
+import re
+from pathlib import Path
+
+from latentdiff.convert import networks, schedulers, weights
+from latentdiff.convert.configs import read_config, read_json
+from latentdiff.convert.folders import weight_files
+from latentdiff.convert.tensors import Tensors
+from latentdiff.convert.tokenizers import load_tokenizer
+from latentdiff.diffusion.noise_schedule import NoiseSchedule
+from latentdiff.models.autoencoder import Autoencoder
+from latentdiff.models.latent_diffusion import LatentDiffusion
+from latentdiff.models.text_encoder import TextEncoder
+from latentdiff.models.unet import UNet
+
+PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
+# Defaults of diffusers' pipelines; `dpmpp_2m` needs half the steps of the others.
+GUIDANCE_SCALE, NUM_STEPS, FEWER_STEPS, SAMPLE_SIZE = 7.5, 50, 25, 64
+# Names of the attention in old autoencoders.
+OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def load_diffusers(source, variant=None, clip_skip=0):
+    """Opens Stable Diffusion 1.x or 2.x from a folder that diffusers wrote.
+
+    Args:
+        source: the folder, with model_index.json.
+        variant: such as "fp16", of the files of weights; default: those without one, or the only one that is there.
+        clip_skip: last layers of the text encoder to leave out.
+
+    Returns:
+        model: the `LatentDiffusion`, with float32 weights.
+        settings: dict, the arguments that a pipeline takes beside it.
+
+    Raises:
+        ValueError: a part of another kind, a setting that has no counterpart here, a tensor that is missing, left over
+            or of another shape, a file that is damaged or pickled; names it.
+    """
+    folder = Path(source)
+    index = read_json(folder / "model_index.json")
+    if index.get("_class_name") not in PIPELINES:
+        raise ValueError(
+            f"`source` must be a pipeline of {PIPELINES}. Received: {source}, a {index.get('_class_name')}"
+        )
+    scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
+    unet_config = read_config(folder / "unet" / "config.json")
+    sample_size = unet_config.take("sample_size", SAMPLE_SIZE)
+    autoencoder = load_autoencoder(folder / "vae", variant)
+    text_encoder = load_text_encoder(folder / "text_encoder", folder / "tokenizer", variant, clip_skip)
+    unet = load_unet(folder / "unet", unet_config, text_encoder.sequence_length, variant)
+    schedule, prediction_type = schedulers.schedule_arguments(scheduler)
+    parts = (autoencoder, text_encoder, unet, NoiseSchedule(**schedule))
+    model = LatentDiffusion(*parts, prediction_type=prediction_type)
+    return model, default_settings(scheduler, sample_size, autoencoder.downsampling)
+
+
+def default_settings(scheduler, sample_size, downsampling):
+    """The arguments of a pipeline beside the model.
+
+    Args:
+        scheduler: the `Config` of the scheduler.
+        sample_size: side of the latents, or (height, width).
+        downsampling: pixels per latent position.
+    """
+    sampler = schedulers.default_sampler(scheduler)
+    sides = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+    return {
+        "image_size": tuple(side * downsampling for side in sides),
+        "sampler": sampler,
+        "num_steps": FEWER_STEPS if sampler["name"] == "dpmpp_2m" else NUM_STEPS,
+        "guidance_scale": GUIDANCE_SCALE,
+    }
+
+
+def load_unet(folder, config, num_tokens, variant=None):
+    """The `UNet` of a folder and its `Config`, for text features of so many tokens and latents of any size."""
+    channels = config.take("in_channels", 4)
+    config.expect(out_channels=channels)
+    unet = UNet((None, None, channels), num_tokens=num_tokens, **networks.unet_arguments(config))
+    with Tensors(weight_files(folder, variant)) as tensors:
+        weights.assign(weights.unet_weights(unet), tensors, folder)
+    return unet
+
+
+def load_autoencoder(folder, variant=None):
+    """The `Autoencoder` of a folder, with the statistics of its latents."""
+    arguments, (mean, std) = networks.autoencoder_arguments(read_config(folder / "config.json"))
+    autoencoder = Autoencoder(**arguments)
+    with Tensors(weight_files(folder, variant), _autoencoder_name) as tensors:
+        weights.assign(weights.autoencoder_weights(autoencoder), tensors, folder)
+    for variable, value in ((autoencoder.latent_mean, mean), (autoencoder.latent_std, std)):
+        variable.assign([value] * autoencoder.latent_channels)
+    return autoencoder
+
+
+def load_text_encoder(folder, tokenizer_folder, variant=None, clip_skip=0):
+    """The `TextEncoder` of the folders of a `CLIPTextModel` and of its tokenizer. It attends to padding, too."""
+    import keras_hub
+
+    arguments = networks.text_arguments(read_config(folder / "config.json"))
+    tokenizer = load_tokenizer(tokenizer_folder)
+    if tokenizer.vocabulary_size() != arguments["vocabulary_size"]:
+        raise ValueError(
+            f"The vocabulary in {tokenizer_folder} must have as many entries as the text encoder embeds, "
+            f"{arguments['vocabulary_size']}. Received: {tokenizer.vocabulary_size()}"
+        )
+    backbone = keras_hub.models.CLIPTextEncoder(**arguments)
+    length = arguments["max_sequence_length"]
+    text_encoder = TextEncoder(backbone, tokenizer, length, mask_padding=False, clip_skip=clip_skip)
+    with Tensors(weight_files(folder, variant), _text_name) as tensors:
+        weights.assign(weights.text_weights(text_encoder), tensors, folder)
+    return text_encoder
+
+
+def _autoencoder_name(name):
+    """The present name of a tensor of an autoencoder."""
+    return re.sub(r"(?<=attentions\.0\.)(query|key|value|proj_attn)(?=\.)", lambda old: OLD_NAMES[old[0]], name)
+
+
+def _text_name(name):
+    """The name of a tensor of `CLIPTextModel`, which some versions of transformers prefix; None for its positions."""
+    name = name.removeprefix("text_model.")
+    return None if name == "embeddings.position_ids" else name

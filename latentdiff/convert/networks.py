@@ -1,0 +1,214 @@
+"""Configs of diffusers' networks as arguments of ours, and back.
+
+The defaults here are those of diffusers and transformers.
+"""
+
+DOWN, CROSS_DOWN = "DownBlock2D", "CrossAttnDownBlock2D"
+UP, CROSS_UP = "UpBlock2D", "CrossAttnUpBlock2D"
+# What the networks are here, and what diffusers lets one choose.
+UNET = {
+    "act_fn": "silu",
+    "attention_type": "default",
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "downsample_padding": 1,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "mid_block_scale_factor": 1,
+    "mid_block_type": "UNetMidBlock2DCrossAttn",
+    "norm_eps": 1e-5,
+    "resnet_out_scale_factor": 1.0,
+    "resnet_time_scale_shift": "default",
+    "time_embedding_type": "positional",
+}
+AUTOENCODER = {"act_fn": "silu", "in_channels": 3, "out_channels": 3}
+AUTOENCODER |= {"use_quant_conv": True, "use_post_quant_conv": True}
+TEXT = {"layer_norm_eps": 1e-5, "model_type": "clip_text_model"}
+
+
+def unet_arguments(config):
+    """Arguments of `UNet` from the `Config` of a `UNet2DConditionModel`, but for `latent_shape` and `num_tokens`.
+
+    Raises:
+        ValueError: a setting that `UNet` does not have; names it.
+    """
+    widths = tuple(config.need("block_out_channels"))
+    levels = _attention_levels(config, widths)
+    heads = config.take("attention_head_dim", 8)  # of old, diffusers calls the number of heads so
+    arguments = {
+        "context_dim": config.need("cross_attention_dim"),
+        "widths": widths,
+        "num_blocks": config.take("layers_per_block", 2),
+        "attention_levels": levels,
+        "num_heads": config.take("num_attention_heads", heads),
+        "transformer_depth": config.take("transformer_layers_per_block", 1),
+        "linear_projection": config.take("use_linear_projection", False),
+        "groups": config.take("norm_num_groups", 32),
+        "dropout": config.take("dropout", 0.0),
+    }
+    config.expect(**UNET)
+    config.ignore("sample_size", "upcast_attention", "addition_embed_type_num_heads")
+    config.finish()
+    return arguments
+
+
+def _attention_levels(config, widths):
+    """The levels with a transformer, of which the way down and the way up say the same."""
+    down = tuple(config.take("down_block_types", (*[CROSS_DOWN] * 3, DOWN)))
+    up = tuple(config.take("up_block_types", (UP, *[CROSS_UP] * 3)))
+    pairs = {DOWN: UP, CROSS_DOWN: CROSS_UP}
+    if not len(down) == len(up) == len(widths) or tuple(pairs.get(block) for block in reversed(down)) != up:
+        raise ValueError(
+            f"`down_block_types` in {config.path} must be {DOWN} or {CROSS_DOWN} at each level, and `up_block_types` "
+            f"the same in reverse. Received: down_block_types={down}, up_block_types={up}"
+        )
+    return tuple(level for level, block in enumerate(down) if block == CROSS_DOWN)
+
+
+def autoencoder_arguments(config):
+    """Arguments of `Autoencoder`, and the mean and standard deviation of its latents, of an `AutoencoderKL`.
+
+    Raises:
+        ValueError: a setting that `Autoencoder` does not have; names it.
+    """
+    widths = tuple(config.need("block_out_channels"))
+    arguments = {
+        "latent_channels": config.take("latent_channels", 4),
+        "widths": widths,
+        "num_blocks": config.take("layers_per_block", 1),
+        "groups": config.take("norm_num_groups", 32),
+        "middle_attention": config.take("mid_block_add_attention", True),
+    }
+    # diffusers scales latents z as scaling_factor (z - shift_factor).
+    statistics = config.take("shift_factor", 0.0), 1.0 / config.take("scaling_factor", 0.18215)
+    for name, block in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
+        _expect_all(config, name, block, len(widths))
+    config.expect(**AUTOENCODER)
+    config.ignore("sample_size", "force_upcast")
+    config.finish()
+    return arguments, statistics
+
+
+def _expect_all(config, name, block, count):
+    blocks = config.take(name, [block] * count)
+    if list(blocks) != [block] * count:
+        raise ValueError(f"`{name}` in {config.path} must be {count} times {block}. Received: {name}={blocks}")
+
+
+def text_arguments(config):
+    """Arguments of KerasHub's `CLIPTextEncoder` from the `Config` of a `CLIPTextModel`.
+
+    Raises:
+        ValueError: a setting that `CLIPTextEncoder` does not have; names it.
+    """
+    width = config.take("hidden_size", 512)
+    arguments = {
+        "vocabulary_size": config.take("vocab_size", 49408),
+        "embedding_dim": width,
+        "hidden_dim": width,
+        "num_layers": config.take("num_hidden_layers", 12),
+        "num_heads": config.take("num_attention_heads", 8),
+        "intermediate_dim": config.take("intermediate_size", 2048),
+        "intermediate_activation": config.take("hidden_act", "quick_gelu"),
+        "max_sequence_length": config.take("max_position_embeddings", 77),
+    }
+    if arguments["intermediate_activation"] not in ("quick_gelu", "gelu"):
+        raise ValueError(
+            f"`hidden_act` in {config.path} must be 'quick_gelu' or 'gelu'. "
+            f"Received: hidden_act={arguments['intermediate_activation']!r}"
+        )
+    config.expect(**TEXT, use_attention_mask=False)
+    # What else transformers writes says nothing of the text features.
+    return arguments
+
+
+# === Back ===
+
+
+def unet_config(unet, sample_size):
+    """The config of a `UNet2DConditionModel` with the weights of a `UNet`.
+
+    Raises:
+        ValueError: an argument that diffusers does not have; names it.
+    """
+    _refuse(unet, activation="gelu", expansion=4, pool_context=False)
+    down = [CROSS_DOWN if level in unet.attention_levels else DOWN for level in range(len(unet.widths))]
+    up = [CROSS_UP if block == CROSS_DOWN else UP for block in reversed(down)]
+    return {
+        **UNET,
+        "_class_name": "UNet2DConditionModel",
+        "sample_size": sample_size,
+        "in_channels": unet.latent_shape[-1],
+        "out_channels": unet.latent_shape[-1],
+        "block_out_channels": unet.widths,
+        "down_block_types": down,
+        "up_block_types": up,
+        "cross_attention_dim": unet.context_dim,
+        "layers_per_block": unet.num_blocks,
+        "attention_head_dim": unet.num_heads,
+        "transformer_layers_per_block": unet.transformer_depth,
+        "use_linear_projection": unet.linear_projection,
+        "norm_num_groups": unet.groups,
+        "dropout": unet.dropout,
+    }
+
+
+def autoencoder_config(autoencoder, mean, std):
+    """The config of an `AutoencoderKL` with the weights of an `Autoencoder` and these statistics of its latents.
+
+    Raises:
+        ValueError: an argument that diffusers does not have, or statistics that differ between channels.
+    """
+    _refuse(autoencoder, patch_size=1)
+    if len(set(mean)) > 1 or len(set(std)) > 1:
+        raise ValueError(
+            f"`autoencoder` must have one mean and deviation for all channels. Received: mean={mean}, std={std}"
+        )
+    levels = len(autoencoder.widths)
+    return {
+        **AUTOENCODER,
+        "_class_name": "AutoencoderKL",
+        "block_out_channels": autoencoder.widths,
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "layers_per_block": autoencoder.num_blocks,
+        "latent_channels": autoencoder.latent_channels,
+        "norm_num_groups": autoencoder.groups,
+        "mid_block_add_attention": autoencoder.middle_attention,
+        "scaling_factor": 1.0 / std[0],
+        "shift_factor": mean[0] or None,
+    }
+
+
+def text_config(text_encoder):
+    """The config of a `CLIPTextModel` with the weights of a `TextEncoder` around a `CLIPTextEncoder`.
+
+    Raises:
+        ValueError: an argument that diffusers does not have; names it.
+    """
+    _refuse(text_encoder, mask_padding=False, clip_skip=0, separator_id=None)
+    backbone = text_encoder.backbone
+    return {
+        **TEXT,
+        "architectures": ["CLIPTextModel"],
+        "vocab_size": backbone.vocabulary_size,
+        "hidden_size": backbone.hidden_dim,
+        "num_hidden_layers": backbone.num_layers,
+        "num_attention_heads": backbone.num_heads,
+        "intermediate_size": backbone.intermediate_dim,
+        "hidden_act": backbone.intermediate_activation,
+        "max_position_embeddings": backbone.max_sequence_length,
+        "bos_token_id": text_encoder.start_id,
+        "eos_token_id": text_encoder.end_id,
+        "pad_token_id": text_encoder.pad_id,
+    }
+
+
+def _refuse(model, **needed):
+    """Raises ValueError unless a model has these attributes."""
+    for name, value in needed.items():
+        if getattr(model, name) != value:
+            raise ValueError(
+                f"`{name}` of the {type(model).__name__} must be {value!r} for diffusers. "
+                f"Received: {name}={getattr(model, name)!r}"
+            )
