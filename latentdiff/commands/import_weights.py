@@ -31,7 +31,7 @@ def add_parser(commands):
         epilog=EPILOG,
     )
     add = command.add_argument
-    add("source", metavar="SOURCE", help="a folder in diffusers' layout")
+    add("source", metavar="SOURCE", help="a folder in diffusers' layout, or hf://OWNER/NAME")
     add("--output", type=Path, required=True, metavar="FOLDER", help="the preset; an earlier one in it is replaced")
     single = "a .safetensors file in the original layout, in place of the weights in SOURCE"
     add("--weights-file", type=Path, metavar="FILE", help=single)
@@ -44,8 +44,8 @@ def add_parser(commands):
 
 def run(args):
     """Writes the preset, see `latentdiff import --help`."""
-    if not Path(args.source).is_dir():
-        raise UsageError(f"SOURCE must be a folder. Received: {args.source}")
+    if not (args.source.startswith("hf://") or Path(args.source).is_dir()):
+        raise UsageError(f"SOURCE must be a folder, or hf://OWNER/NAME. Received: {args.source}")
     single = args.weights_file
     if single is not None and not (single.is_file() and single.suffix == ".safetensors"):
         raise UsageError(f"--weights-file must be a .safetensors file, no pickled one. Received: {single}")

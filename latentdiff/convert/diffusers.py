@@ -6,6 +6,7 @@ from pathlib import Path
 from latentdiff.convert import networks, schedulers, weights
 from latentdiff.convert.configs import read_config, read_json
 from latentdiff.convert.folders import weight_files
+from latentdiff.convert.hub import local_folder
 from latentdiff.convert.original import OriginalFile
 from latentdiff.convert.tensors import Tensors
 from latentdiff.convert.tokenizers import load_tokenizer
@@ -26,7 +27,7 @@ def load_diffusers(source, variant=None, clip_skip=0, weights_file=None):
     """Opens Stable Diffusion 1.x or 2.x from a folder that diffusers wrote.
 
     Args:
-        source: the folder, with model_index.json.
+        source: the folder, with model_index.json, or hf://OWNER/NAME.
         variant: such as "fp16", of the files of weights; default: those without one, or the only one that is there.
         clip_skip: last layers of the text encoder to leave out.
         weights_file: a `.safetensors` file in the original layout, in place of the weights of the folder.
@@ -39,7 +40,7 @@ def load_diffusers(source, variant=None, clip_skip=0, weights_file=None):
         ValueError: a part of another kind, a setting that has no counterpart here, a tensor that is missing, left over
             or of another shape, a file that is damaged or pickled; names it.
     """
-    folder = Path(source)
+    folder = Path(local_folder(source, variant))
     index = read_json(folder / "model_index.json")
     if index.get("_class_name") not in PIPELINES:
         raise ValueError(

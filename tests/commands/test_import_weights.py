@@ -44,7 +44,7 @@ def test_import_as_it_is_typed(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "words, code, message",
     [
-        (["nothing", "--output", "out"], 2, "SOURCE must be a folder. Received: nothing"),
+        (["nothing", "--output", "out"], 2, "SOURCE must be a folder, or hf://OWNER/NAME. Received: nothing"),
         ([".", "--output", "file"], 2, "--output must be a folder"),
         ([".", "--output", "out", "--weights-file", "gone"], 2, "--weights-file must be a .safetensors file"),
         ([".", "--output", "out", "--weights-file", "x.ckpt"], 2, "--weights-file must be a .safetensors file"),
