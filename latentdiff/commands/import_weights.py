@@ -13,6 +13,9 @@ EPILOG = """\
 SOURCE is a folder that diffusers wrote, of Stable Diffusion 1.x or 2.x, with weights in .safetensors files. Each tensor
 in it is used, or the import fails and names it. The licence of the weights applies to the preset, too.
 
+A single file in the layout of CompVis and Stability is imported by --weights-file; SOURCE is then a folder that holds
+the configs, the tokenizer and the scheduler of its model, and needs no weights.
+
 example:
   latentdiff import stable-diffusion-v1-5 --output sd15
   latentdiff generate "a red apple on a table" --preset sd15
@@ -28,8 +31,10 @@ def add_parser(commands):
         epilog=EPILOG,
     )
     add = command.add_argument
-    add("source", metavar="SOURCE", help="a folder in diffusers' layout")
+    add("source", metavar="SOURCE", help="a folder in diffusers' layout, or hf://OWNER/NAME")
     add("--output", type=Path, required=True, metavar="FOLDER", help="the preset; an earlier one in it is replaced")
+    single = "a .safetensors file in the original layout, in place of the weights in SOURCE"
+    add("--weights-file", type=Path, metavar="FILE", help=single)
     add("--variant", metavar="NAME", help="variant of the files of weights, such as fp16 (default: none)")
     skip = "last layers of the text encoder to leave out (default: 0)"
     add("--clip-skip", type=Number(int, 0), default=0, metavar="N", help=skip)
@@ -39,8 +44,11 @@ def add_parser(commands):
 
 def run(args):
     """Writes the preset, see `latentdiff import --help`."""
-    if not Path(args.source).is_dir():
-        raise UsageError(f"SOURCE must be a folder. Received: {args.source}")
+    if not (args.source.startswith("hf://") or Path(args.source).is_dir()):
+        raise UsageError(f"SOURCE must be a folder, or hf://OWNER/NAME. Received: {args.source}")
+    single = args.weights_file
+    if single is not None and not (single.is_file() and single.suffix == ".safetensors"):
+        raise UsageError(f"--weights-file must be a .safetensors file, no pickled one. Received: {single}")
     if args.output.is_file():
         raise UsageError(f"--output must be a folder. Received: the file {args.output}")
     bar = ProgressBar(sys.stderr)
@@ -48,7 +56,7 @@ def run(args):
         bar.show(f"reading {args.source} ...")
         with quiet_start():
             from latentdiff import TextToImage
-        pipeline = TextToImage.from_diffusers(args.source, args.variant, args.clip_skip)
+        pipeline = TextToImage.from_diffusers(args.source, args.variant, args.clip_skip, single)
         bar.show(f"writing {args.output} ...")
         pipeline.save_to_preset(args.output, float16=args.float16)
     finally:

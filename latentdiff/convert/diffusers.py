@@ -1,4 +1,4 @@
-"""Stable Diffusion 1 and 2 from folders in diffusers' layout."""
+"""Stable Diffusion 1 and 2 from folders in diffusers' layout, or with weights in a single file."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 from latentdiff.convert import networks, schedulers, weights
 from latentdiff.convert.configs import read_config, read_json
 from latentdiff.convert.folders import weight_files
+from latentdiff.convert.hub import local_folder
+from latentdiff.convert.original import OriginalFile
 from latentdiff.convert.tensors import Tensors
 from latentdiff.convert.tokenizers import load_tokenizer
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
@@ -21,13 +23,14 @@ GUIDANCE_SCALE, NUM_STEPS, FEWER_STEPS, SAMPLE_SIZE = 7.5, 50, 25, 64
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
-def load_diffusers(source, variant=None, clip_skip=0):
+def load_diffusers(source, variant=None, clip_skip=0, weights_file=None):
     """Opens Stable Diffusion 1.x or 2.x from a folder that diffusers wrote.
 
     Args:
-        source: the folder, with model_index.json.
+        source: the folder, with model_index.json, or hf://OWNER/NAME.
         variant: such as "fp16", of the files of weights; default: those without one, or the only one that is there.
         clip_skip: last layers of the text encoder to leave out.
+        weights_file: a `.safetensors` file in the original layout, in place of the weights of the folder.
 
     Returns:
         model: the `LatentDiffusion`, with float32 weights.
@@ -37,18 +40,19 @@ def load_diffusers(source, variant=None, clip_skip=0):
         ValueError: a part of another kind, a setting that has no counterpart here, a tensor that is missing, left over
             or of another shape, a file that is damaged or pickled; names it.
     """
-    folder = Path(source)
+    folder = Path(local_folder(source, variant))
     index = read_json(folder / "model_index.json")
     if index.get("_class_name") not in PIPELINES:
         raise ValueError(
             f"`source` must be a pipeline of {PIPELINES}. Received: {source}, a {index.get('_class_name')}"
         )
+    tensors_of = OriginalFile(weights_file) if weights_file else PartsOfFolder(folder, variant)
     scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
     unet_config = read_config(folder / "unet" / "config.json")
     sample_size = unet_config.take("sample_size", SAMPLE_SIZE)
-    autoencoder = load_autoencoder(folder / "vae", variant)
-    text_encoder = load_text_encoder(folder / "text_encoder", folder / "tokenizer", variant, clip_skip)
-    unet = load_unet(folder / "unet", unet_config, text_encoder.sequence_length, variant)
+    autoencoder = load_autoencoder(folder / "vae", tensors_of)
+    text_encoder = load_text_encoder(folder / "text_encoder", folder / "tokenizer", tensors_of, clip_skip)
+    unet = load_unet(unet_config, text_encoder.sequence_length, tensors_of)
     schedule, prediction_type = schedulers.schedule_arguments(scheduler)
     parts = (autoencoder, text_encoder, unet, NoiseSchedule(**schedule))
     model = LatentDiffusion(*parts, prediction_type=prediction_type)
@@ -73,28 +77,46 @@ def default_settings(scheduler, sample_size, downsampling):
     }
 
 
-def load_unet(folder, config, num_tokens, variant=None):
-    """The `UNet` of a folder and its `Config`, for text features of so many tokens and latents of any size."""
+class PartsOfFolder:
+    """The weights of all parts, in folders of their own.
+
+    Args:
+        path: the folder that holds those.
+        variant: see `load_diffusers`.
+    """
+
+    def __init__(self, path, variant=None):
+        self.path = Path(path)
+        self.variant = variant
+
+    def __call__(self, part, network):
+        """The `Tensors` of a part, by their present names in diffusers."""
+        rename = {"unet": str, "vae": _autoencoder_name, "text_encoder": _text_name}[part]
+        return Tensors(weight_files(self.path / part, self.variant), rename)
+
+
+def load_unet(config, num_tokens, tensors_of):
+    """The `UNet` of a `Config`, for text features of so many tokens and latents of any size."""
     channels = config.take("in_channels", 4)
     config.expect(out_channels=channels)
     unet = UNet((None, None, channels), num_tokens=num_tokens, **networks.unet_arguments(config))
-    with Tensors(weight_files(folder, variant)) as tensors:
-        weights.assign(weights.unet_weights(unet), tensors, folder)
+    weights.assign(weights.unet_weights(unet), tensors_of("unet", unet), f"unet of {tensors_of.path}")
     return unet
 
 
-def load_autoencoder(folder, variant=None):
-    """The `Autoencoder` of a folder, with the statistics of its latents."""
+def load_autoencoder(folder, tensors_of):
+    """The `Autoencoder` of a folder with a config, with the statistics of its latents."""
     arguments, (mean, std) = networks.autoencoder_arguments(read_config(folder / "config.json"))
     autoencoder = Autoencoder(**arguments)
-    with Tensors(weight_files(folder, variant), _autoencoder_name) as tensors:
-        weights.assign(weights.autoencoder_weights(autoencoder), tensors, folder)
+    weights.assign(
+        weights.autoencoder_weights(autoencoder), tensors_of("vae", autoencoder), f"vae of {tensors_of.path}"
+    )
     for variable, value in ((autoencoder.latent_mean, mean), (autoencoder.latent_std, std)):
         variable.assign([value] * autoencoder.latent_channels)
     return autoencoder
 
 
-def load_text_encoder(folder, tokenizer_folder, variant=None, clip_skip=0):
+def load_text_encoder(folder, tokenizer_folder, tensors_of, clip_skip=0):
     """The `TextEncoder` of the folders of a `CLIPTextModel` and of its tokenizer. It attends to padding, too."""
     import keras_hub
 
@@ -108,8 +130,11 @@ def load_text_encoder(folder, tokenizer_folder, variant=None, clip_skip=0):
     backbone = keras_hub.models.CLIPTextEncoder(**arguments)
     length = arguments["max_sequence_length"]
     text_encoder = TextEncoder(backbone, tokenizer, length, mask_padding=False, clip_skip=clip_skip)
-    with Tensors(weight_files(folder, variant), _text_name) as tensors:
-        weights.assign(weights.text_weights(text_encoder), tensors, folder)
+    weights.assign(
+        weights.text_weights(text_encoder),
+        tensors_of("text_encoder", text_encoder),
+        f"text_encoder of {tensors_of.path}",
+    )
     return text_encoder
 
 

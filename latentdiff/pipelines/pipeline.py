@@ -80,9 +80,9 @@ class Pipeline:
         return cls(model, **{**settings, **kwargs})
 
     @classmethod
-    def from_diffusers(cls, source, variant=None, clip_skip=0, **kwargs):
+    def from_diffusers(cls, source, variant=None, clip_skip=0, weights_file=None, **kwargs):
         """Opens Stable Diffusion, see `convert.diffusers.load_diffusers`. Keyword arguments replace its settings."""
-        model, settings = load_diffusers(source, variant, clip_skip)
+        model, settings = load_diffusers(source, variant, clip_skip, weights_file)
         return cls(model, **{**settings, **kwargs})
 
     @classmethod

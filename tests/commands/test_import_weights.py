@@ -16,6 +16,7 @@ def typed(name):
     return next(words[1:] for words in lines if words[:2] == ["latentdiff", name])
 
 
+@pytest.mark.slow
 def test_import_as_it_is_typed(tmp_path, monkeypatch, capsys):
     """The command of the page makes a preset that answers as diffusers does."""
     monkeypatch.chdir(tmp_path)
@@ -43,15 +44,18 @@ def test_import_as_it_is_typed(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "words, code, message",
     [
-        (["nothing", "--output", "out"], 2, "SOURCE must be a folder. Received: nothing"),
+        (["nothing", "--output", "out"], 2, "SOURCE must be a folder, or hf://OWNER/NAME. Received: nothing"),
         ([".", "--output", "file"], 2, "--output must be a folder"),
+        ([".", "--output", "out", "--weights-file", "gone"], 2, "--weights-file must be a .safetensors file"),
+        ([".", "--output", "out", "--weights-file", "x.ckpt"], 2, "--weights-file must be a .safetensors file"),
         ([".", "--output", "out"], 1, "model_index.json is missing"),
         ([".", "--output", "out", "--clip-skip", "-1"], 2, "--clip-skip"),
     ],
 )
 def test_what_cannot_be_imported(tmp_path, monkeypatch, capsys, words, code, message):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").write_text("")
+    for name in ("file", "x.ckpt"):
+        (tmp_path / name).write_text("")
     try:
         received = cli.main(["import", *words])
     except SystemExit as stop:

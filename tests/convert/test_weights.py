@@ -29,8 +29,7 @@ STATE = {"a.weight": np.arange(6, dtype="float32").reshape(3, 2), "a.bias": np.o
 
 def assign(variables, state, folder):
     write_weights(folder, "model", state)
-    with Tensors([folder / "model.safetensors"]) as tensors:
-        weights.assign(variables, tensors, "unet")
+    weights.assign(variables, Tensors([folder / "model.safetensors"]), "unet")
 
 
 def test_assign(dense, tmp_path):

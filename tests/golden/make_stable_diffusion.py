@@ -16,6 +16,8 @@ import numpy as np
 import torch
 import transformers
 from clip_words import NEGATIVE, PROMPT
+from diffusers.loaders import single_file_utils
+from original_names import original
 from weights import make
 
 WIDTHS = (16, 32, 32)
@@ -147,6 +149,29 @@ def described(pipeline):
         yield f"{name}/shapes", json.dumps({key: list(value.shape) for key, value in state.items()})
 
 
+def check_original_names(pipeline):
+    """diffusers' reader of single files agrees with original_names.py."""
+    parts = {name: getattr(pipeline, name) for name in ("unet", "vae", "text_encoder")}
+    configs = {name: part.config.to_dict() if name == "text_encoder" else part.config for name, part in parts.items()}
+    expected = {name: {key: x.numpy() for key, x in part.state_dict().items()} for name, part in parts.items()}
+    state = {name: torch.from_numpy(x) for name, x in original(expected, configs).items()}
+    received = {
+        "unet": single_file_utils.convert_ldm_unet_checkpoint(dict(state), configs["unet"]),
+        "vae": single_file_utils.convert_ldm_vae_checkpoint(dict(state), configs["vae"]),
+    }
+    if configs["text_encoder"]["hidden_act"] == "quick_gelu":
+        received["text_encoder"] = single_file_utils.convert_ldm_clip_checkpoint(dict(state))
+    else:
+        projection = {"cond_stage_model.model.text_projection": torch.zeros(TEXT["hidden_size"], TEXT["hidden_size"])}
+        received["text_encoder"] = single_file_utils.convert_open_clip_checkpoint(
+            pipeline.text_encoder, state | projection, prefix="cond_stage_model.model."
+        )
+    for part, tensors in expected.items():
+        values = {name.removeprefix("text_model."): x.numpy() for name, x in received[part].items()}
+        assert values.keys() == tensors.keys(), part
+        assert all((values[name].reshape(x.shape) == x).all() for name, x in tensors.items()), part
+
+
 @torch.no_grad()
 def main():
     draw = np.random.RandomState(0).standard_normal
@@ -162,6 +187,7 @@ def main():
     for version in VERSIONS:
         pipeline = make_pipeline(version)
         pipeline.set_progress_bar_config(disable=True)
+        check_original_names(pipeline)
         arrays |= {f"{version}/{name}": np.array(value) for name, value in described(pipeline)}
         arrays |= {f"{version}/{name}": value for name, value in answers(pipeline, inputs)}
     ids = make_tokenizer(clip_words.END)(clip_words.strings(), add_special_tokens=False).input_ids
