@@ -3,6 +3,7 @@ import types
 
 import keras
 import numpy as np
+import pytest
 from harness import compile_quietly, gap, normal, tiny_text_to_image
 from PIL import Image
 
@@ -30,6 +31,7 @@ def test_preview(tmp_path):
     assert read_settings(paths[0]) == {"seed": "3", "num_steps": "2"}
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_drawn_with_the_averaged_weights(tmp_path):
     pipeline = tiny_text_to_image()
     data = {"latents": normal(0, 4, 4, 4, 3), "captions": ["a cat"] * 4}

@@ -131,7 +131,7 @@ def test_euler_is_ddim_and_ancestral_is_ddpm():
 
 
 @pytest.mark.parametrize("spacing", first_fast(["karras", "trailing"]))
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", first_fast(reversed(SAMPLERS), 4))
 def test_row_does_not_depend_on_its_neighbours(name, spacing):
     sampler, steps, seeds = SAMPLERS[name](spacing=spacing), [1, 7, 4], [3, 4, 5]
     together = run(sampler, SCHEDULES["zero_snr"], steps, seeds)

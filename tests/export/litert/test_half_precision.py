@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from harness import needs_tensorflow
+from harness import first_fast, needs_tensorflow
 from keras import ops
 
 from latentdiff.export.litert import file as litert_file
@@ -23,7 +23,7 @@ def constants(content):
     return [values for _, values in _constants(schema.Model.GetRootAs(content, 0))]
 
 
-@pytest.mark.parametrize("hidden", [1e9, -1e9, 0.7 * np.finfo("float32").max])
+@pytest.mark.parametrize("hidden", first_fast([-1e9, 1e9, 0.7 * np.finfo("float32").max]))
 def test_masks_of_keras_are_brought_into_range(hidden):
     def hide(x):
         return ops.softmax(x[:1] + np.sign(hidden) * (x[1:] - 1.0) * hidden, axis=-1)

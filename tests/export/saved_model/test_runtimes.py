@@ -94,6 +94,7 @@ MALFORMED = [
 ]
 
 
+@pytest.mark.slow
 def test_host_gets_invalid_argument_for_malformed_requests(host, served_ids, pipeline):
     """And goes on: what is asked after them is answered."""
     right = with_token_ids(pipeline, mixed(3))

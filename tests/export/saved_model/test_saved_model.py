@@ -89,6 +89,7 @@ def test_signatures(served):
             assert tensor.tensor_shape.dim[0].size == -1
 
 
+@pytest.mark.slow
 def test_all_but_the_prompts_may_be_left_out(served, signatures, pipeline):
     import tensorflow as tf
 
