@@ -1,6 +1,5 @@
 """The text encoder: prompts to text features, by any KerasHub backbone."""
 
-import re
 import warnings
 
 import keras
@@ -9,42 +8,9 @@ from keras import ops
 
 from latentdiff.models import dtypes
 from latentdiff.models.quantized import from_quantized_config, quantization_config
+from latentdiff.models.text_backbone import sequence_model
+from latentdiff.models.tokenizers import special_id, text_of, token_ids
 from latentdiff.settings.texts import as_rows
-
-BLANK = re.compile(r"[^\S\x1c-\x1f]*")  # these four are white space in Python alone
-
-
-def _first_attribute(tokenizer, *names):
-    return next((getattr(tokenizer, name) for name in names if getattr(tokenizer, name, None) is not None), None)
-
-
-def _sequence_model(backbone, clip_skip):
-    """`backbone` as a model from its encoder's inputs to one float tensor (batch, tokens, dim)."""
-    outputs = backbone.output
-    if clip_skip:
-        outputs = _skip_last_layers(backbone, clip_skip)
-    elif isinstance(outputs, dict):
-        name = next((name for name in ("sequence_output", "encoder_sequence_output") if name in outputs), None)
-        if name is None:
-            raise ValueError(
-                "`backbone` must give a 'sequence_output' or an 'encoder_sequence_output'. "
-                f"Received: a backbone with outputs {sorted(outputs)}"
-            )
-        outputs = outputs[name]
-    inputs = backbone.input if isinstance(backbone.input, dict) else {"token_ids": backbone.input}
-    encoder_inputs = {name: tensor for name, tensor in inputs.items() if not name.startswith("decoder_")}
-    return keras.Model(encoder_inputs, outputs, name="sequence_model")
-
-
-def _skip_last_layers(backbone, count):
-    """The output of CLIP's layer `count` in front of the last, normalized as that of the last is."""
-    layers = getattr(backbone, "encoder_layers", ())
-    if not 0 <= count < len(layers):
-        raise ValueError(
-            "`clip_skip` must be at least 0 and below the layers of a `CLIPTextEncoder`. "
-            f"Received: clip_skip={count}, a {type(backbone).__name__} with {len(layers)} layers"
-        )
-    return backbone.layer_norm(layers[-1 - count].output)
 
 
 @keras.saving.register_keras_serializable(package="latentdiff")
@@ -111,7 +77,7 @@ class TextEncoder(keras.Model):
         self.separator_id = separator_id
         self.mask_padding = mask_padding
         self.clip_skip = clip_skip
-        self.sequence_model = _sequence_model(backbone, clip_skip)
+        self.sequence_model = sequence_model(backbone, clip_skip)
         self.context_dim = self.sequence_model.output.shape[-1]
         takes_mask = any(name.endswith("padding_mask") for name in self.sequence_model.input)
         if separator_id is not None and not takes_mask:
@@ -127,18 +93,18 @@ class TextEncoder(keras.Model):
     @property
     def start_id(self):
         """Token that opens a prompt, or None: the start mark of T5 is its end mark, and for its decoder."""
-        start_id = _first_attribute(self.tokenizer, "cls_token_id", "start_token_id")
+        start_id = special_id(self.tokenizer, "cls_token_id", "start_token_id")
         return None if start_id == self.end_id else start_id
 
     @property
     def end_id(self):
         """Token that closes a prompt, or None."""
-        return _first_attribute(self.tokenizer, "sep_token_id", "end_token_id")
+        return special_id(self.tokenizer, "sep_token_id", "end_token_id")
 
     @property
     def pad_id(self):
         """Token that fills the rest."""
-        return _first_attribute(self.tokenizer, "pad_token_id") or 0
+        return special_id(self.tokenizer, "pad_token_id") or 0
 
     def call(self, token_ids, training=False):
         # A frozen encoder gives the same features while the rest trains: no dropout.
@@ -210,7 +176,7 @@ class TextEncoder(keras.Model):
         """
         texts = as_rows(prompts, "prompts")
         rows = []
-        for ids, text in zip(self._ids(texts), texts, strict=True):
+        for ids, text in zip(token_ids(self.tokenizer, texts), texts, strict=True):
             rows.append(self._row(ids, text))  # in a loop, so that a warning is one of the caller's line
         return np.array(rows)
 
@@ -225,7 +191,7 @@ class TextEncoder(keras.Model):
             like `tokenize`.
         """
         texts, weights = [text for text, _ in pieces], [weight for _, weight in pieces]
-        ids = self._ids(texts)
+        ids = token_ids(self.tokenizer, texts)
         row = self._row([token for piece in ids for token in piece], "".join(texts))
         row_weights = np.ones(self.sequence_length, "float32")
         weights = np.repeat(weights, [len(piece) for piece in ids])[: self._room]
@@ -238,19 +204,10 @@ class TextEncoder(keras.Model):
         """Tokens of a prompt beside its marks."""
         return self.sequence_length - sum(mark is not None for mark in (self.start_id, self.end_id))
 
-    def _ids(self, texts):
-        """Token ids of each text, without marks: a list of lists."""
-        _check_vocabulary(self.tokenizer)
-        # All at once, since a call costs more than a text; but for empty strings, which some tokenizers can't take.
-        said = [text for text in texts if not BLANK.fullmatch(text)]
-        rows = self.tokenizer(said) if said else []
-        rows = iter(rows.to_list() if hasattr(rows, "to_list") else rows)
-        return [[int(token) for token in next(rows)] if not BLANK.fullmatch(text) else [] for text in texts]
-
     def _row(self, ids, prompt):
         """Token ids with marks and padding, int32 (sequence_length,). Warns when the prompt is cut."""
         if len(ids) > self._room:
-            lost = _text(self.tokenizer.detokenize(ids[self._room :]))
+            lost = text_of(self.tokenizer, ids[self._room :])
             warnings.warn(
                 f"The prompt {prompt!r} has {len(ids)} tokens, {self._room} fit: it was cut before {lost!r}.",
                 stacklevel=3,
@@ -294,19 +251,3 @@ class TextEncoder(keras.Model):
     def from_config(cls, config):
         parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("backbone", "tokenizer")}
         return from_quantized_config(cls, {**config, **parts})
-
-
-def _check_vocabulary(tokenizer):
-    """Configs hold no vocabulary, so that a copy made of one alone, as by `keras.models.clone_model`, has none."""
-    try:
-        tokenizer.vocabulary_size()
-    except ValueError as error:
-        raise ValueError(
-            "`tokenizer` must have its vocabulary, which no config holds: set `text_encoder.tokenizer` to that of the "
-            "model that the config is of. Received: a tokenizer without vocabulary"
-        ) from error
-
-
-def _text(value):
-    value = value.numpy() if hasattr(value, "numpy") else value
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,4 +1,4 @@
-"""Arrays that a request comes with: one for all prompts, or one for each."""
+"""The arrays of a request: those that come with it, one for all prompts or one for each, and its settings."""
 
 import numpy as np
 from keras import ops
@@ -76,3 +76,13 @@ def check_image_size(model, image_size):
     if any(side % downsampling for side in sides):
         raise ValueError(f"`image_size` must be divisible by {downsampling}. Received: {image_size=}")
     return sides
+
+
+def rows_of(request, row):
+    """The values of a setting as an array with one row for each image, also where one counts for all."""
+    return np.broadcast_to(np.array(request[row.name], row.dtype), (len(request), *row.shape))
+
+
+def first_steps(request):
+    """The places where the images of a request begin, in steps: float32 (n,)."""
+    return (np.array(request["num_steps"]) * (1.0 - np.array(request["strength"]))).astype("float32")

@@ -15,7 +15,9 @@ from latentdiff.pipelines.arrays import (
     each_image,
     each_mask,
     each_noise,
+    first_steps,
     masks_on_latents,
+    rows_of,
     with_kept_pixels,
 )
 from latentdiff.pipelines.loop import Loop, make_denoiser
@@ -227,7 +229,7 @@ class Pipeline:
     @staticmethod
     def count_steps(request):
         """The sampling steps that each image of a resolved request takes, a list of ints."""
-        return (np.array(request["num_steps"]) - np.floor(_first_steps(request))).astype(int).tolist()
+        return (np.array(request["num_steps"]) - np.floor(first_steps(request))).astype(int).tolist()
 
     def draw(self, request, arrays, batch_size=16, watcher=None):
         """uint8 images (n, height, width, 3) of a resolved request and its arrays, see `resolve` and `arrays`.
@@ -265,8 +267,8 @@ class Pipeline:
         texts = request.parsed["prompts"]
         texts += request.parsed["negative_prompts"] if guided and self.guide is None else ()
         conditioning, shares = prompt_weights.encode(texts, self.model.text_encoder, self._encode_text)
-        inputs = {"conditioning": conditioning, "first_step": _first_steps(request)}
-        inputs |= {row.wire: _rows(request, row) for row in (SEED, NUM_STEPS, *GUIDANCE)}
+        inputs = {"conditioning": conditioning, "first_step": first_steps(request)}
+        inputs |= {row.wire: rows_of(request, row) for row in (SEED, NUM_STEPS, *GUIDANCE)}
         if shares is not None:
             inputs["shares"] = shares
         loop = self._loop(request["sampler"], guided)
@@ -289,13 +291,3 @@ class Pipeline:
         if key not in self._loops:
             self._loops[key] = Loop(self, key[0], tuple(row.name for row in GUIDANCE) if guided else ())
         return self._loops[key]
-
-
-def _rows(request, row):
-    """The values of a setting as an array with one row for each image, also where one counts for all."""
-    return np.broadcast_to(np.array(request[row.name], row.dtype), (len(request), *row.shape))
-
-
-def _first_steps(request):
-    """The places where the images of a request begin, in steps: float32 (n,)."""
-    return (np.array(request["num_steps"]) * (1.0 - np.array(request["strength"]))).astype("float32")
