@@ -171,6 +171,7 @@ class TrainableModel(keras.Model):
             validation_data = self.prepare(validation_data)
         kwargs["validation_data"] = validation_data
         self._return_before_average()
+        held = self._held_on_jax()
         if not self.optimizer.built and self._is_built_whole():
             with self._variable_scope():
                 self.optimizer.build(self.trainable_variables)  # or TensorFlow would trace the first step twice
@@ -195,6 +196,26 @@ class TrainableModel(keras.Model):
         finally:
             self.optimizer.finalize_variable_values = finalize
             self.before_finalize()  # TensorFlow does not finalize what broke off; what did ignores this
+            for variable, value in held:
+                if variable._value is None:  # Keras takes all values away, and loses them where the first step fails
+                    variable.assign(value)
+
+    def _held_on_jax(self):
+        """Pairs of a variable and its value, on JAX.
+
+        Raises:
+            ValueError: the optimizer was built for other weights than those that are trainable now.
+        """
+        if keras.backend.backend() != "jax":
+            return []
+        known = {id(variable) for variable in self._averaging_optimizer._trainable_variables}
+        if self.optimizer.built and known != {id(variable) for variable in self.trainable_variables}:
+            raise ValueError(
+                "`compile` must be called again after weights were frozen or made trainable, on JAX. "
+                f"Received: {len(self.trainable_variables)} trainable weights, an optimizer of {len(known)}"
+            )
+        variables = (*self.variables, *self.metrics_variables, *self.optimizer.variables)
+        return [(variable, variable.value) for variable in variables]
 
     def _variable_scope(self):
         """Within it variables are made for all replicas of TensorFlow's `MirroredStrategy`."""

@@ -1,5 +1,6 @@
 """Whoever watches the loop sees what `sample` computes, from the initial noise that is really used on."""
 
+import keras
 import numpy as np
 import pytest
 from diffusion.samplers.gaussian import exact_denoiser
@@ -31,7 +32,7 @@ def test_the_last_frame_is_what_sample_returns(name):
     seen = frames(sampler, latents)
     expected = sampler.sample(exact_denoiser(SCHEDULE), SCHEDULE, latents, STEPS, SEEDS)
     assert len(seen) == 5
-    assert_close(seen[-1].noisy_latents, expected, 1e-5)
+    assert_close(seen[-1].noisy_latents, expected, 1e-5 if keras.backend.backend() == "tensorflow" else 1e-4)
     assert (seen[-1].timesteps == -1.0).all() and (np.diff([frame.timesteps[0] for frame in seen]) < 0).all()
 
 

@@ -359,6 +359,7 @@ def test_files_of_earlier_versions_have_one_seed_state(tmp_path):
     np.testing.assert_array_equal(model.seed_generator.state, store["seed_state"])
 
 
+@needs_tensorflow
 def test_a_part_may_be_frozen_between_two_fits():
     model, data = dropping(), normal(1, 16, 4)
     model.fit(data, epochs=1, batch_size=4, verbose=0)
@@ -370,6 +371,29 @@ def test_a_part_may_be_frozen_between_two_fits():
     model.first.trainable = True
     model.fit(data, epochs=1, batch_size=4, verbose=0)
     assert np.abs(np.array(model.first.kernel) - frozen).max() > 1e-4
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="on TensorFlow it needs no `compile`")
+def test_on_jax_compile_must_follow_a_freeze():
+    model, data = dropping(), normal(1, 16, 4)
+    model.fit(data, epochs=1, batch_size=4, verbose=0)
+    model.first.trainable = False
+    with pytest.raises(ValueError, match="`compile` must be called again.*Received: 2 trainable weights, .* of 4"):
+        model.fit(data, epochs=1, batch_size=4, verbose=0)
+    frozen = np.array(model.first.kernel)
+    model.compile("adam")
+    model.fit(data, epochs=1, batch_size=4, verbose=0)
+    np.testing.assert_array_equal(model.first.kernel, frozen)
+
+
+def test_a_first_step_that_fails_loses_no_weights():
+    model = make()
+    before = [value.copy() for value in model.get_weights()]
+    with pytest.raises(ValueError, match="shape"):
+        model.fit(normal(0, 12, 5), verbose=0)  # other features than those that the model was built for
+    assert_close(model.get_weights(), before, 0.0)
+    fit(model, 1)
+    assert np.isfinite(model.get_weights()[0]).all()
 
 
 # === The default optimizer, and what would be ignored ===
