@@ -19,21 +19,27 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from pathlib import Path
 
 from PIL import Image
 
 DISKS = {"full": ("size=40k",), "read-only": ("ro",)}
+EARLIEST = 0.02  # seconds, until the command has begun to listen to signals
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
-def forked(arguments, errors, number=None, after=None):
-    """The exit code of a command in a fork, which gets a signal after so many seconds; its stderr goes to a file."""
+def forked(arguments, errors, number=None, after=0.0):
+    """The exit code of a command in a fork, which gets a signal so many seconds after it began."""
+    begun, begins = os.pipe()
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _run(arguments, errors)
-    timer = threading.Timer(after or 0.0, lambda: contextlib.suppress(OSError) and os.kill(child, number))
+        _run(arguments, errors, begins)
+    os.read(begun, 1)
+    os.close(begun)
+    os.close(begins)
+    timer = threading.Timer(after, _send, (child, number))
     if number is not None:
         timer.start()
     _, status = os.waitpid(child, 0)
@@ -41,7 +47,12 @@ def forked(arguments, errors, number=None, after=None):
     return os.waitstatus_to_exitcode(status)
 
 
-def _run(arguments, errors):
+def _send(child, number):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, number)
+
+
+def _run(arguments, errors, begins):
     """Runs a command in this process, as a shell would, and ends the process."""
     stream = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
@@ -53,10 +64,9 @@ def _run(arguments, errors):
         from latentdiff import cli
 
         tf.config.run_functions_eagerly(True)  # tracing takes longer than a tiny model's work
+        os.write(begins, b"x")
         code = cli.main([*map(str, arguments)])
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     finally:
         os._exit(code)
@@ -109,7 +119,7 @@ def stopped(arguments, number, times, seed=0):
         for _ in range(times):
             shutil.rmtree(folder)
             folder.mkdir()
-            counts.add(forked(arguments(folder), errors, number, rng.uniform(0.0, seconds)), errors, folder)
+            counts.add(forked(arguments(folder), errors, number, rng.uniform(EARLIEST, seconds)), errors, folder)
     return counts
 
 

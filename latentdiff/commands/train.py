@@ -142,7 +142,7 @@ def run_stage(args, stage):
             stage(args, run)
         except KeyboardInterrupt as stop:
             resumes = "the same command resumes after the last finished epoch"
-            raise type(stop)(f"{stop or 'interrupted'}; {resumes}") from None
+            raise type(stop)(f"{str(stop) or 'interrupted'}; {resumes}") from None
 
 
 def _autoencoder(args, run):

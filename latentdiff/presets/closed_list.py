@@ -32,7 +32,7 @@ KERAS_HUB = ("keras_hub.src.models.", "keras_hub.src.layers.modeling.", "keras_h
 CODE = ("Lambda",)
 LIBRARIES = ("keras_nlp", "tensorflow", "tensorflow_text", "tf_keras", "builtins")  # whose other classes are nobody's
 VALUES = ("__keras_tensor__", "__numpy__", "__tensor__", "__slice__", "__ellipsis__")
-FILES = ("vocabulary", "merges", "proto")  # arguments of a tokenizer that may be paths; its words are assets
+FILES = ("vocabulary", "merges", "proto", "special_tokens", "language_tokens")  # of a tokenizer, where a str is a path
 
 
 def check_config(config):
@@ -94,7 +94,7 @@ def _is_allowed_of_keras_hub(kind, config):
     from keras_hub import models, tokenizers
 
     if issubclass(kind, tokenizers.Tokenizer):
-        return isinstance(config, dict) and all(config.get(name) is None for name in FILES)
+        return isinstance(config, dict) and not any(isinstance(config.get(name), str) for name in FILES)
     is_layer = issubclass(kind, keras.layers.Layer) and not issubclass(kind, models.Task)
     return is_layer and kind.__module__.startswith(KERAS_HUB)
 

@@ -37,7 +37,7 @@ def _wrong(entry):
         return "no array of numbers"
     if entry.external or entry.is_virtual:
         return "an array in another file"
-    return "an array without its numbers" if entry.id.get_storage_size() < entry.nbytes else None
+    return "an array that is not stored whole" if entry.id.get_storage_size() < entry.nbytes else None
 
 
 def _refused(path, name, reason):

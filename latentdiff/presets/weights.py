@@ -5,8 +5,11 @@ again. The list of pieces holds their sizes and checksums; a piece that is missi
 """
 
 import contextlib
+import errno
 import hashlib
 import json
+import math
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,6 +20,7 @@ from latentdiff.presets.replacement import replacing
 
 WEIGHTS_FILE = "model.weights.h5"
 PIECES_FILE = "model.weights.json"
+ENTRY_BYTES = 4096  # of an HDF5 file for each array, beside its numbers
 TRAINING_ONLY = {"optimizer", "adversary"}
 
 
@@ -33,8 +37,20 @@ def check_shard_bytes(max_shard_bytes):
         raise ValueError(f"`max_shard_bytes` must be at least 1, or None. Received: {max_shard_bytes=}")
 
 
+def check_room(model, folder):
+    """Raises OSError unless a disk has room for the weights of a model, and for a copy of them.
+
+    HDF5 ends the whole process, without cleaning up, on a disk that fills while it writes.
+    """
+    variables = [*model.variables, *(model.optimizer.variables if getattr(model, "optimizer", None) else [])]
+    needed = sum(8 * math.prod(variable.shape) + ENTRY_BYTES for variable in variables)
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
 def write(model, folder, float16, max_shard_bytes):
     """Writes the weights of `model` into a folder without any; arguments as in `save`."""
+    check_room(model, folder)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         everything = Path(temporary) / "everything.weights.h5"
         model.save_weights(everything)

@@ -12,6 +12,7 @@ from latentdiff.models.autoencoder import Autoencoder
 from latentdiff.models.losses import LPIPS
 from latentdiff.models.pixels import to_uint8
 from latentdiff.pipelines.text_to_image import TextToImage
+from latentdiff.presets.weights import check_room
 from latentdiff.recipes.devices import fitting_batch_size
 from latentdiff.recipes.run import fit, optimizer
 from latentdiff.whole_files import replaced
@@ -43,6 +44,7 @@ def train_autoencoder(run, data, metrics=None, init=None, skip_corrupt=False):
         _fit(autoencoder, images, run, metrics)
         autoencoder.measure_latents(images)
         with replaced(path) as draft:
+            check_room(autoencoder, draft.parent)
             autoencoder.save(draft)
         _report(autoencoder, held_out, run)
         run.finish("autoencoder")

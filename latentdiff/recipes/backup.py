@@ -8,6 +8,7 @@ import logging
 
 import keras
 
+from latentdiff.presets.weights import check_room
 from latentdiff.whole_files import draft_of, remove_litter, remove_whole, write_text
 
 KEPT = 2
@@ -67,6 +68,7 @@ class Backup(keras.callbacks.Callback):
         for old in sorted(self.folder.glob("epoch_*"))[: 1 - KEPT]:
             remove_whole(old)
         with draft_of(self.folder / f"epoch_{epoch + 1:05}", replace=True) as draft:
+            check_room(self.model, draft)
             self.model.save_weights(draft / WEIGHTS_FILE)
             checksum = _checksum(draft / WEIGHTS_FILE)
             state = {"epoch": epoch + 1, "sha256": checksum, "shapes": self._shapes(), "settings": self.settings}

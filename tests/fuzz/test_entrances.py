@@ -4,6 +4,7 @@ pytest tests/fuzz --hypothesis-profile long
 """
 
 import json
+import tempfile
 
 import entrances
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from latentdiff.settings.table import SETTINGS
+from latentdiff.data.sources import read_rows
+from latentdiff.settings.table import SETTINGS, UNSET
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # lone surrogates, too
 SYNTAX = st.text("()|:\\.e0123456789-+ a\n")
@@ -106,3 +108,61 @@ PARTS = {"class_name": "Dense", "module": "keras.layers", "registered_name": Non
 @given(near({**PARTS, "config": {"unet": PARTS, "layers": [PARTS]}}) | objects(*PARTS))
 def test_configs(value):
     entrances.config(value)
+
+
+COLUMNS = {
+    "image": st.none() | st.binary(max_size=3),
+    "caption": st.none() | st.text(max_size=5),
+    "text": st.binary(max_size=5),
+    "split": st.integers(0, 3),
+    "tags": st.lists(st.text(max_size=3), max_size=2),
+}
+
+
+@given(st.sets(st.sampled_from([*COLUMNS])), st.integers(0, 3), st.data())
+def test_parquet_rows(names, count, data):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = {name: data.draw(st.lists(COLUMNS[name], min_size=count, max_size=count)) for name in sorted(names)}
+    with tempfile.TemporaryDirectory() as folder:
+        parquet.write_table(pyarrow.table(columns), f"{folder}/a.parquet")
+        was_refused, rows = entrances.refused(lambda: list(read_rows(f"{folder}/a.parquet")))
+        assert was_refused or len(rows) == count and all(row.caption for row in rows)
+
+
+EDGES = [float("nan"), float("inf"), float("-inf"), -1.0, 0.0, 1.0, 3e38, -3e38]
+TENSORS = {"int32": st.integers(-(2**31), 2**31 - 1), "float32": st.floats(width=32) | st.sampled_from(EDGES)}
+
+
+@given(st.data())
+def test_tensors_of_a_served_request(data):
+    """Whatever numbers come, those used are within the bounds, and a row says so where they are not those asked for."""
+    pytest.importorskip("tensorflow")
+    from latentdiff.export.saved_model import request_bounds as bounds
+
+    def draw(row):
+        values = data.draw(st.lists(TENSORS[row.dtype], min_size=2 * (row.shape or (1,))[0], max_size=99))
+        return np.array(values[: 2 * (row.shape or (1,))[0]], row.dtype).reshape(2, *row.shape)
+
+    values = {row.wire: draw(row) for row in bounds.NUMBERS}
+    defaults = {"num_steps": 3, "guidance_scale": 2.0, "guidance_rescale": 0.0, "guidance_interval": (0.0, 1e30)}
+    warnings = bounds.Warnings(values["seeds"])
+    used = bounds.bound_settings(values, defaults, {"num_steps": 100}, warnings)
+    for row in bounds.NUMBERS:
+        for asked, made in zip(values[row.wire], used[row.wire].numpy(), strict=True):
+            assert row.check(made.tolist()) is not None
+            assert (asked == made).all() or (asked == UNSET).all() or any(warnings.texts.numpy())
+    assert used["num_steps"].numpy().max() <= 100
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=3))
+def test_texts_of_a_served_request(texts):
+    pytest.importorskip("tensorflow")
+    from latentdiff.export.saved_model import request_bounds as bounds
+
+    warnings = bounds.Warnings(np.zeros(len(texts)))
+    made = bounds.bound_text(texts, "prompts", warnings).numpy()
+    for text, used, said in zip(texts, made, warnings.texts.numpy(), strict=True):
+        assert used.decode("utf-8") == text.decode("utf-8", "replace") or said
+        assert (used == text) == (not said)

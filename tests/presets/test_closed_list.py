@@ -54,6 +54,9 @@ HOSTILE = {
     "a vocabulary elsewhere": part(
         "keras_hub", "BertTokenizer", {"vocabulary": "/etc/passwd"}, "keras_hub>BertTokenizer"
     ),
+    "special tokens elsewhere": part(
+        "keras_hub", "WhisperTokenizer", {"special_tokens": "/etc/passwd"}, "keras_hub>WhisperTokenizer"
+    ),
     "a proto elsewhere": part("keras_hub", "T5Tokenizer", {"proto": "/etc/passwd"}, "keras_hub>T5Tokenizer"),
 }
 

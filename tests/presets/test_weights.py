@@ -156,3 +156,12 @@ def test_a_piece_of_another_name_is_refused(tmp_path, name):
     (tmp_path / "model.weights.json").write_text(json.dumps({"pieces": [piece]}))
     with pytest.raises(ValueError, match="is no list of pieces .other names"):
         preset_weights.load(None, tmp_path)
+
+
+def test_a_full_disk_is_found_before_anything_is_written(tmp_path, monkeypatch):
+    """HDF5 would end the process."""
+    usage = preset_weights.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(preset_weights.shutil, "disk_usage", lambda folder: usage._replace(free=1000))
+    with pytest.raises(OSError, match="No space left on device"):
+        preset_weights.save(make_model(), tmp_path)
+    assert not list(tmp_path.iterdir())

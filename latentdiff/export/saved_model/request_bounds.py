@@ -94,12 +94,11 @@ def _within(row, asked, default):
     number = asked
     if row.dtype == "float32":
         number = tf.where(tf.math.is_nan(asked), default, asked)
-    if row.kind is tuple:
-        number = tf.where(number[:, :1] < number[:, 1:], number, default)
     high = number.dtype.max if row.high is None else row.high
     if row.dtype == "float32" and row.high is None:
         high = float("inf")
-    return tf.clip_by_value(number, tf.cast(row.low, row.dtype), tf.cast(high, row.dtype))
+    number = tf.clip_by_value(number, tf.cast(row.low, row.dtype), tf.cast(high, row.dtype))
+    return tf.where(number[:, :1] < number[:, 1:], number, default) if row.kind is tuple else number
 
 
 def _all(flags, row):
