@@ -48,26 +48,26 @@ def load_diffusers(source, variant=None, clip_skip=0, weights_file=None):
         )
     tensors_of = OriginalFile(weights_file) if weights_file else PartsOfFolder(folder, variant)
     scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
+    schedule, prediction_type = schedulers.schedule_arguments(scheduler)
+    sampler = schedulers.default_sampler(scheduler)
     unet_config = read_config(folder / "unet" / "config.json")
     sample_size = unet_config.take("sample_size", SAMPLE_SIZE)
     autoencoder = load_autoencoder(folder / "vae", tensors_of)
     text_encoder = load_text_encoder(folder / "text_encoder", folder / "tokenizer", tensors_of, clip_skip)
     unet = load_unet(unet_config, text_encoder.sequence_length, tensors_of)
-    schedule, prediction_type = schedulers.schedule_arguments(scheduler)
     parts = (autoencoder, text_encoder, unet, NoiseSchedule(**schedule))
     model = LatentDiffusion(*parts, prediction_type=prediction_type)
-    return model, default_settings(scheduler, sample_size, autoencoder.downsampling)
+    return model, default_settings(sampler, sample_size, autoencoder.downsampling)
 
 
-def default_settings(scheduler, sample_size, downsampling):
+def default_settings(sampler, sample_size, downsampling):
     """The arguments of a pipeline beside the model.
 
     Args:
-        scheduler: the `Config` of the scheduler.
+        sampler: name and arguments of the sampler.
         sample_size: side of the latents, or (height, width).
         downsampling: pixels per latent position.
     """
-    sampler = schedulers.default_sampler(scheduler)
     sides = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
     return {
         "image_size": tuple(side * downsampling for side in sides),
@@ -97,8 +97,8 @@ class PartsOfFolder:
 
 def load_unet(config, num_tokens, tensors_of):
     """The `UNet` of a `Config`, for text features of so many tokens and latents of any size."""
-    channels = config.take("in_channels", 4)
-    config.expect(out_channels=channels)
+    channels = config.take("out_channels", 4)
+    config.expect(in_channels=channels)
     unet = UNet((None, None, channels), num_tokens=num_tokens, **networks.unet_arguments(config))
     weights.assign(weights.unet_weights(unet), tensors_of("unet", unet), f"unet of {tensors_of.path}")
     return unet

@@ -10,7 +10,8 @@ from golden.clip_words import NEGATIVE, PROMPT
 from harness import arrays
 
 from latentdiff import TextToImage
-from latentdiff.convert.diffusers import PartsOfFolder, load_diffusers, load_text_encoder
+from latentdiff.convert.configs import Config
+from latentdiff.convert.diffusers import PartsOfFolder, load_diffusers, load_text_encoder, load_unet
 from latentdiff.convert.weights import autoencoder_weights, text_weights, unet_weights
 from latentdiff.settings.request import Request
 
@@ -166,6 +167,11 @@ def test_a_pipeline_of_another_kind(tmp_path):
         load_diffusers(tmp_path)
     with pytest.raises(ValueError, match="model_index.json is missing"):
         load_diffusers(tmp_path / "none")
+
+
+def test_unets_that_see_a_mask():
+    with pytest.raises(ValueError, match="`in_channels` in unet must be 4. Received: in_channels=9"):
+        load_unet(Config({"in_channels": 9, "out_channels": 4}, "unet"), 77, None)
 
 
 def test_pad_tokens():
