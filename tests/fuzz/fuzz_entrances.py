@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["latentdiff", "json", "PIL"]):
-    import entrances
+    from fuzz import entrances
 
 
 def main():

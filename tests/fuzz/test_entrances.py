@@ -6,9 +6,9 @@ pytest tests/fuzz --hypothesis-profile long
 import json
 import tempfile
 
-import entrances
 import numpy as np
 import pytest
+from fuzz import entrances
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from gaussian import MEAN, STD, exact_denoiser
+from diffusion.samplers.gaussian import MEAN, STD, exact_denoiser
 from harness import arrays, first_fast, normal
 from keras import ops
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from gaussian import MEAN, STD, exact_denoiser, sampled
+from diffusion.samplers.gaussian import MEAN, STD, exact_denoiser, sampled
+from diffusion.samplers.trajectories import assert_golden
 from harness import arrays, normal
-from trajectories import assert_golden
 
 from latentdiff import NoiseSchedule
 from latentdiff.diffusion.noise_schedule import PREDICTION_TYPES

@@ -1,8 +1,8 @@
 """Golden: each sampler follows the trajectory of diffusers' scheduler of the same name."""
 
 import pytest
+from diffusion.samplers.paths import assert_diffusers
 from harness import first_fast
-from paths import assert_diffusers
 
 from latentdiff.diffusion.noise_schedule import PREDICTION_TYPES
 from latentdiff.diffusion.samplers import SAMPLERS

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from gaussian import MEAN, STD, exact_denoiser, sampled
+from diffusion.samplers.gaussian import MEAN, STD, exact_denoiser, sampled
 from harness import arrays, assert_close, first_fast, normal
 from keras import ops
 

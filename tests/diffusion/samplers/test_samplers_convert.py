@@ -5,7 +5,7 @@ import importlib.util
 import keras
 import numpy as np
 import pytest
-from gaussian import exact_denoiser
+from diffusion.samplers.gaussian import exact_denoiser
 from harness import arrays, needs_tensorflow, normal
 from models.test_convertibility import convert, read
 

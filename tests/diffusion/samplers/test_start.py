@@ -5,7 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
-from gaussian import MEAN, STD, exact_denoiser
+from diffusion.samplers.gaussian import MEAN, STD, exact_denoiser
 from harness import arrays, assert_close, first_fast, normal
 
 from latentdiff import NoiseSchedule

@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-import session_host
+from export.saved_model import session_host
+from export.saved_model.serving_requests import LEVELS, expected, mixed, with_token_ids
 from harness import gap, needs_tensorflow
 from PIL import Image
-from serving_requests import LEVELS, expected, mixed, with_token_ids
 
 pytestmark = needs_tensorflow
 COUNTS = (1, 3, 8)

@@ -4,9 +4,9 @@ import shutil
 
 import numpy as np
 import pytest
+from export.saved_model.serving_requests import LEVELS, PROMPTS, expected, mixed, pick, with_token_ids
 from harness import gap, needs_tensorflow, tiny_text_to_image
 from PIL import Image
-from serving_requests import LEVELS, PROMPTS, expected, mixed, pick, with_token_ids
 
 from latentdiff import TextToImage, cli
 from latentdiff.export.saved_model import saved_model

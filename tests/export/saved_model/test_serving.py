@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 import pytest
+from export.saved_model.serving_requests import LEVELS, PROMPTS, expected, mixed, pick
 from harness import gap, needs_tensorflow
-from serving_requests import LEVELS, PROMPTS, expected, mixed, pick
 
 from latentdiff.export.saved_model.stored_weights import weights_of
 from latentdiff.export.saved_model.warmup import WARMUP_FILE
@@ -26,7 +26,7 @@ def base(served, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def double(base):
-    from serving_double import ServingDouble
+    from export.saved_model.serving_double import ServingDouble
 
     double = ServingDouble(base)
     yield double
@@ -191,7 +191,7 @@ def test_a_new_version_takes_over_under_load(two_versions):
     """Four clients never stop asking while version 2 is loaded and takes over."""
     import grpc
     import tensorflow as tf
-    from serving_double import ServingDouble
+    from export.saved_model.serving_double import ServingDouble
     from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
     base, second, right = two_versions

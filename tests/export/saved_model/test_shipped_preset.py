@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 import pytest
-import session_host
+from export.saved_model import session_host
+from export.saved_model.serving_requests import LEVELS, pick, with_token_ids
 from harness import gap, needs_tensorflow
 from PIL import Image
-from serving_requests import LEVELS, pick, with_token_ids
 
 from latentdiff import TextToImage
 from latentdiff.export.saved_model.saved_model import export_saved_model
