@@ -27,7 +27,9 @@ def test_saved_model(adapted, tmp_path):
     pipeline, image = adapted
     pipeline.export(tmp_path / "1", max_steps=5)
     loaded = tf.saved_model.load(str(tmp_path / "1"))
-    served = loaded.signatures["serving_default"](prompts=tf.constant(["a red apple"]), seeds=tf.constant([7]))
+    defaults = {name: [-1.0] for name in ("guidance_scale", "guidance_rescale")} | {"guidance_interval": [[-1.0, -1.0]]}
+    request = {"prompts": ["a red apple"], "negative_prompts": [""], "seeds": [7], "num_steps": [-1], **defaults}
+    served = loaded.signatures["serving_default"](**{name: tf.constant(value) for name, value in request.items()})
     assert gap(served["images"].numpy()[0], image) <= 2
     assert list(pipeline.model.lora) == ["lora"] and gap(pipeline.generate("a red apple", seed=7), image) == 0
 
