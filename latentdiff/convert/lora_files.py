@@ -9,9 +9,9 @@ import numpy as np
 from keras import ops
 
 from latentdiff.convert.lora_names import known_names, kohya_name, layer_names
-from latentdiff.whole_files import replaced
+from latentdiff.whole_files import write_bytes
 
-LAYOUTS = ("diffusers", "kohya")
+LAYOUTS, DTYPES = ("diffusers", "kohya"), ("float32", "float16")
 METADATA = "lora_adapter_metadata"  # of diffusers: the settings of peft, as JSON
 # Kinds of adapters that are no sum of a kernel and a product of two matrices, by what their keys contain.
 REFUSED = {
@@ -61,7 +61,7 @@ def load_lora(path, model, scale=1.0, name=None):
     return name
 
 
-def save_lora(path, model, name="lora", layout="diffusers"):
+def save_lora(path, model, name="lora", layout="diffusers", dtype="float32"):
     """Writes an adapter of a model into a LoRA file, whole or not at all. Its `scale` is not written.
 
     Args:
@@ -69,14 +69,16 @@ def save_lora(path, model, name="lora", layout="diffusers"):
         model: `LatentDiffusion`.
         name: that of the adapter.
         layout: "diffusers" or "kohya".
+        dtype: "float32", or "float16" for half the bytes and 11 significant bits.
 
     Raises:
-        ValueError: no adapter of this name, an unknown layout.
+        ValueError: no adapter of this name, an unknown layout or dtype.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    if layout not in LAYOUTS:
-        raise ValueError(f"`layout` must be one of {list(LAYOUTS)}. Received: {layout=}")
+    for argument, value, known in (("layout", layout, LAYOUTS), ("dtype", dtype, DTYPES)):
+        if value not in known:
+            raise ValueError(f"`{argument}` must be one of {list(known)}. Received: {argument}={value!r}")
     lora, layers, names = model.lora[name], model.lora.layers(), layer_names(model)
     tensors = {}
     for path_, (down, up) in lora.matrices.items():
@@ -88,8 +90,8 @@ def save_lora(path, model, name="lora", layout="diffusers"):
         else:
             tensors |= {f"{names[path_]}.lora_A.weight": down, f"{names[path_]}.lora_B.weight": up}
     metadata = _kohya_metadata(lora) if layout == "kohya" else {METADATA: json.dumps(_peft_settings(lora, names))}
-    with replaced(path) as draft:
-        save_file(tensors, draft, {"format": "pt", **metadata})
+    tensors = {key: values.astype(dtype) for key, values in tensors.items()}
+    write_bytes(path, save(tensors, {"format": "pt", **metadata}))
 
 
 def parse_lora(tensors, metadata, names):

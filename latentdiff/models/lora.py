@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from latentdiff.models.layers.adapted import adapt, kernel_matrix_shape, unadapt
+from latentdiff.models.layers.adapted import adapt, check_plain, kernel_matrix_shape, unadapt
 
 DENSE = (keras.layers.Dense, keras.layers.EinsumDense)
 CONVOLUTION = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -229,6 +229,8 @@ class Adapters:
             raise ValueError(f"`name` must be a new one beside {list(self)}. Received: {name=}")
         if not layers:
             raise ValueError(f"`targets` must be layers of the model. Received: {name=} with none")
+        for path, layer in layers.items():
+            check_plain(layer, path)
         lora = LoRA(layers, ranks, alphas, name=name, **options)
         self._put(lora, layers)
         return lora

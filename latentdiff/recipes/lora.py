@@ -38,11 +38,15 @@ def train_lora(run, init):
             return pipeline
         latents, records = load_latents(run.output, run.train_split, model.autoencoder)
         log.info("adapter: %s parameters", f"{model.lora[STAGE].count_params() - 1:,}")  # without the scale
-        fit_network(pipeline, np.asarray(latents), records, run, STAGE, lambda: save_lora(path, model, STAGE))
-        save_lora(path, model, STAGE)  # a run that is resumed may have no epoch left
+        fit_network(pipeline, np.asarray(latents), records, run, STAGE, lambda: _save(path, model))
+        _save(path, model)  # a run that is resumed may have no epoch left
         run.finish(STAGE)
     log.info("adapter written to %s", path)
     return pipeline
+
+
+def _save(path, model):
+    save_lora(path, model, STAGE, dtype="float16")
 
 
 def _build(experiment, init):

@@ -151,6 +151,18 @@ def test_what_is_written_is_read_again(network, layout, plain, tmp_path):
     assert_close(list(loaded.matrices.values()), list(lora.matrices.values()), 0.0)
 
 
+def test_half_precision_is_half_the_size(plain, path):
+    plain.lora.add("one", rank=8)
+    randomize(plain.lora["one"])
+    sizes = []
+    for dtype in lora_files.DTYPES:
+        save_lora(path, plain, "one", dtype=dtype)
+        sizes.append(sum(values.nbytes for values in load_file(path).values()))
+    assert sizes[1] == sizes[0] / 2
+    loaded = plain.lora[load_lora(path, plain)]
+    assert_close(list(loaded.matrices.values()), list(plain.lora["one"].matrices.values()), 1e-3)
+
+
 def test_ranks_and_alphas_by_layer_survive_both_layouts(plain, tmp_path):
     layers = list(plain.lora.layers(("unet",)))[:3]
     shapes = [kernel_matrix_shape(plain.lora.layers()[path]) for path in layers]

@@ -1,6 +1,6 @@
 """Searches, guided by coverage, for bytes at which an entrance fails. Needs `pip install atheris`; no part of CI.
 
-    PYTHONPATH=. python tests/fuzz/fuzz_entrances.py prompts_file -max_total_time=600
+    PYTHONPATH=.:tests python tests/fuzz/fuzz_entrances.py prompts_file -max_total_time=600
 
 The names are those of `entrances.OF_BYTES`; the other options are libFuzzer's. It ends at the first failure, with the
 bytes in a file `crash-...`, which then become an example in `test_entrances.py`.

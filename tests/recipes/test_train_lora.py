@@ -39,7 +39,7 @@ def test_it_learns_and_its_file_does_in_the_preset_what_it_did_in_training(train
     name = pipeline.load_lora(file)
     assert set(pipeline.model.lora[name].alphas.values()) == {4.0}
     preview = np.asarray(Image.open(tmp_path / "run/previews/epoch_0002.png"))
-    assert gap(preview, image_grid(pipeline.generate(CAPTIONS, seed=0))) <= 1
+    assert gap(preview, image_grid(pipeline.generate(CAPTIONS, seed=0))) <= 3  # float16 in the file
     pipeline.unload_lora()
     assert gap(preview, image_grid(pipeline.generate(CAPTIONS, seed=0))) > 5
     assert largest_change(before, pipeline.model.unet.get_weights()) == 0.0
@@ -54,8 +54,8 @@ def test_an_interrupted_run_resumes_exactly(train, tmp_path, monkeypatch, eagerl
     train_whole.rename(tmp_path / "whole")
     save = recipe.save_lora
 
-    def save_and_stop(*args):
-        save(*args)
+    def save_and_stop(*args, **options):
+        save(*args, **options)
         saves.append(args)
         if len(saves) == 1:
             raise KeyboardInterrupt
@@ -65,7 +65,7 @@ def test_an_interrupted_run_resumes_exactly(train, tmp_path, monkeypatch, eagerl
     resumed = load_file(train(*options, **few))
     assert len(saves) == 3 and resumed.keys() == expected.keys()
     for key, values in expected.items():
-        np.testing.assert_allclose(resumed[key], values, atol=1e-6)  # sums of threads differ by 1e-8
+        np.testing.assert_allclose(resumed[key], values, atol=1e-3)  # sums of threads differ, and float16 rounds
     assert max(np.abs(values).max() for key, values in expected.items() if "lora_B" in key) > 0
 
 

@@ -32,14 +32,14 @@ def _adapted(kind):
     return type(kind.__name__, (Adapted, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
-def adapt(layer, lora, path):
-    """Lets a layer compute with the matrices that an adapter has for it at `path`.
-
-    Raises:
-        ValueError: a quantized layer.
-    """
+def check_plain(layer, path):
+    """Raises ValueError for a quantized layer, which no adapter can change."""
     if getattr(layer, "quantization_mode", None) is not None:
         raise ValueError(f"`layer` must not be quantized. Received: {path} in {layer.quantization_mode}")
+
+
+def adapt(layer, lora, path):
+    """Lets a layer compute with the matrices that an adapter has for it at `path`; for `check_plain` layers."""
     if not isinstance(layer, Adapted):
         object.__setattr__(layer, "__class__", _adapted(type(layer)))
         _set_adaptations(layer, [])
