@@ -171,10 +171,10 @@ class TrainableModel(keras.Model):
             validation_data = self.prepare(validation_data)
         kwargs["validation_data"] = validation_data
         self._return_before_average()
-        held = self._held_on_jax()
         if not self.optimizer.built and self._is_built_whole():
             with self._variable_scope():
                 self.optimizer.build(self.trainable_variables)  # or TensorFlow would trace the first step twice
+        held = self._held_on_jax()
         finalize = self.optimizer.finalize_variable_values
         handled = sys.exc_info()[1]  # by who calls, if he does so in an `except`
 
@@ -232,6 +232,8 @@ class TrainableModel(keras.Model):
         A weight that was frozen since `compile` has an average, too, but is in no pair: it must stay as it is.
         """
         optimizer = self._averaging_optimizer
+        if not optimizer.use_ema:
+            raise ValueError("`optimizer` must have `use_ema=True` for averaged weights. Received: use_ema=False")
         trained = {id(variable) for variable in self.trainable_variables}
         pairs = zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True)
         return [(variable, average) for variable, average in pairs if id(variable) in trained and average is not None]

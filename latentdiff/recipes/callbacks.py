@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 
 import keras
+import numpy as np
+from keras import ops
 
 from latentdiff.data.images import image_grid, save_png
 
@@ -29,6 +31,13 @@ class AveragedWeights(keras.callbacks.SwapEMAWeights):
         if not self._ema_weights_in_model:
             self._swap_variables()
             self._ema_weights_in_model = True
+
+    def _swap_variables(self):
+        """To the bit, and for the weights that are trained now; Keras adds and subtracts, over all weights."""
+        for variable, average in self.model.averages():
+            value = np.array(ops.convert_to_numpy(variable.value))
+            variable.assign(ops.copy(average.value))  # a copy, since JAX refuses to donate one buffer twice
+            average.assign(value)
 
 
 class Preview(keras.callbacks.Callback):

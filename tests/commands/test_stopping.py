@@ -22,7 +22,11 @@ def test_a_signal_ends_a_command_in_one_line(tmp_path, capsys, number, code, wor
             os.kill(os.getpid(), number)
             time.sleep(10)
 
-    assert cli.run(argparse.Namespace(run=run)) == code
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        assert cli.run(argparse.Namespace(run=run)) == code
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == f"latentdiff: error: {word}\n"
     assert not list(tmp_path.iterdir())
 

@@ -123,8 +123,9 @@ def test_a_network_for_fewer_tokens():
 
 
 def lists():
-    inputs = [keras.Input((4, 4, CHANNELS)), keras.Input(())]
-    return keras.Model(inputs, keras.layers.Conv2D(CHANNELS, 1)(inputs[0]))
+    latents, timesteps = keras.Input((4, 4, CHANNELS)), keras.Input(())
+    outputs = keras.layers.Conv2D(CHANNELS, 1)(latents) + timesteps[:, None, None, None]
+    return keras.Model([latents, timesteps], outputs)
 
 
 def wrong_output():
