@@ -10,6 +10,7 @@ import pytest  # noqa: E402
 from filelock import FileLock  # noqa: E402
 from harness import EXPORTED, tiny_text_to_image  # noqa: E402
 
+keras.config.disable_traceback_filtering()  # failures show all frames, and tracing takes a twentieth less time
 # The graphs of a thousand tests stay in memory: looking through them for garbage takes a twentieth of the time.
 gc.set_threshold(100_000, 50, 1000)
 

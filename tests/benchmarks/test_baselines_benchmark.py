@@ -50,6 +50,7 @@ def test_a_diffusion_model_of_the_same_time_may_be_missing(same_time, own_time, 
     assert not same_time or makers["diffusion"][1].pipeline is short and makers["diffusion"][0] == (own_time or "1 s")
 
 
+@pytest.mark.slow
 def test_a_baseline_draws_codes_of_the_seeds_and_features_of_the_prompts(baseline, pipeline, trained):
     prompts, seeds = ["a cat", "red apple", "a cat"], [3, 3, 4]
     images = baseline(prompts, seeds)

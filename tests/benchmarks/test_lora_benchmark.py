@@ -1,11 +1,13 @@
 import keras
 import numpy as np
+import pytest
 from harness import gap, randomize, tiny_text_to_image
 
 from benchmarks import lora as benchmark
 from latentdiff.convert.lora_files import save_lora
 
 
+@pytest.mark.slow
 def test_measure(tmp_path):
     """Where the training images are those that the adapter gives, the similarity with it is one."""
     pipeline = tiny_text_to_image()

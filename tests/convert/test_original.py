@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from convert.tiny_folders import FILES, golden, tensors, write_folder, write_weights
 from golden.original_names import original
+from harness import first_fast
 
 from latentdiff.convert.diffusers import load_diffusers
 
@@ -24,7 +25,7 @@ def single_file(answers):
     return original({part: tensors(answers, part) for part in FILES}, configs)
 
 
-@pytest.mark.parametrize("version", ["sd1", "sd2"])
+@pytest.mark.parametrize("version", first_fast(["sd2", "sd1"]))
 def test_bit_equal_to_the_folder(version, tmp_path):
     answers = golden(version)
     folder = write_folder(tmp_path / "folder", answers)

@@ -88,7 +88,7 @@ def test_the_cut_loop_is_the_loop(name, kind, prediction_type):
     assert_close(received, expected, 1e-4)
 
 
-@pytest.mark.parametrize("name", ["ddim", "unipc"])
+@pytest.mark.parametrize("name", first_fast(["unipc", "ddim"]))
 def test_the_negative_prediction_is_not_read_without_guidance(name):
     sampler, schedule = SAMPLERS[name](), NoiseSchedule("cosine")
     stepper = Stepper(sampler, schedule, "velocity", SHAPE)
@@ -111,6 +111,7 @@ def test_start_is_the_initial_noise_at_its_temperature_or_noised_latents(spacing
     np.testing.assert_array_equal(values["noisy_latents"][2], latents[2])
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_its_neighbours():
     stepper = Stepper(SAMPLERS["dpmpp_2m_sde"](), NoiseSchedule("cosine"), "velocity", SHAPE)
     together = cut_loop(stepper, SETTINGS)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from diffusion.samplers.gaussian import exact_denoiser
-from harness import arrays, assert_close, normal
+from harness import arrays, assert_close, first_fast, normal
 
 from latentdiff import NoiseSchedule
 from latentdiff.diffusion.samplers import SAMPLERS
@@ -26,7 +26,7 @@ def frames(sampler, latents, first_step=0.0):
     ]
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", first_fast(reversed(SAMPLERS), 3))
 def test_the_last_frame_is_what_sample_returns(name):
     sampler, latents = SAMPLERS[name](temperature=0.7), normal(0, 2, 2, 2, 3)
     seen = frames(sampler, latents)

@@ -41,7 +41,7 @@ def lesson(pipeline, tmp_path):
     return Lesson(pipeline, tmp_path, real_pictures(), mean_colours, PROMPTS, count=4)
 
 
-@pytest.mark.parametrize("name", first_fast(explain.FIGURES, 4))
+@pytest.mark.parametrize("name", first_fast(explain.FIGURES, 2))
 def test_each_figure_is_drawn_with_its_numbers(name, lesson, baselines_record, tmp_path, monkeypatch):
     if name == "steps":
         monkeypatch.setattr("latentdiff.explain.steps.COUNTS", (1, 2, 4))

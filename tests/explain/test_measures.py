@@ -61,6 +61,7 @@ def test_the_trajectory_ends_at_the_picture_that_generate_makes(prompt, lesson):
     np.testing.assert_allclose(states[0], lesson.initial_noise(1)[0])
 
 
+@pytest.mark.slow
 def test_the_trajectory_begins_at_the_noise_that_is_used(lesson):
     pipeline = TextToImage.from_pipeline(lesson.pipeline, sampler={"name": "ddim", "temperature": 0.5})
     cold = Lesson(pipeline, lesson.output, prompts=lesson.prompts)
@@ -70,6 +71,7 @@ def test_the_trajectory_begins_at_the_noise_that_is_used(lesson):
     assert np.abs(cold.decode(states[-1:]).astype(int) - expected).max() <= 2
 
 
+@pytest.mark.slow
 def test_the_guess_follows_weights_and_mixtures(lesson):
     latents, noise = normal(0, 1, 4, 4, 3), normal(1, 1, 4, 4, 3)
     guesses = {
@@ -86,6 +88,7 @@ def test_differences_are_from_the_last():
     assert steps.differences(pictures).tolist() == [[20.0], [0.0]]
 
 
+@pytest.mark.slow
 def test_steps_measure_every_count(lesson, monkeypatch):
     monkeypatch.setattr(steps, "COUNTS", (1, 3))
     pictures, seconds = steps.measure(lesson, ["a cat", "a red apple"])

@@ -59,6 +59,7 @@ def test_bfloat16():
     check_bfloat16(lambda dtype: deeper(dtype=dtype), lambda model: model(IMAGES))
 
 
+@pytest.mark.slow
 def test_compiled_equals_eager():
     model = randomize(tiny_autoencoder())
     check_compiled(lambda images: model.decode(model.encode(images)), model, normal(0, 2, 8, 8, 3), tolerance=2e-5)
@@ -229,6 +230,7 @@ def test_fit_learns():
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.slow
 def test_fit_compiled():
     """The graph that `fit` makes takes the same step as eager code."""
     images, changed = IMAGES[:2], []

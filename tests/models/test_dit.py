@@ -67,6 +67,7 @@ def test_save(tmp_path):
     check_save(randomize(small()), lambda model: model(inputs()), tmp_path)
 
 
+@pytest.mark.slow
 def test_compiled_equals_eager(network):
     check_compiled(network, network, inputs(), tolerance=1e-4)
 
@@ -158,6 +159,7 @@ def test_it_draws_and_edits(trained):
     assert edited.shape == (8, 8, 3)
 
 
+@pytest.mark.slow
 def test_its_preset_opens(trained, tmp_path):
     trained.save_to_preset(tmp_path / "preset")
     opened = TextToImage.from_preset(tmp_path / "preset")

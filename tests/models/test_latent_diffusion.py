@@ -63,6 +63,7 @@ def test_save(tmp_path):
     assert_close(loaded.autoencoder.get_weights(), model.autoencoder.get_weights(), 0.0)
 
 
+@pytest.mark.slow
 def test_compiled_equals_eager(untouched):
     model = untouched
     check_compiled(

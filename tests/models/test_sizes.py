@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from harness import first_fast
 
 from latentdiff import DiT, UNet
 from latentdiff.models.sizes import SIZES, build_network
@@ -9,7 +10,7 @@ from latentdiff.models.sizes import SIZES, build_network
 SHIPPED = Path(__file__).parents[2] / "saved_models" / "emoji-128" / "config.json"
 
 
-@pytest.mark.parametrize("size", ["tiny", "tiny-dit", "emoji-128-dit", "dit-s/8"])
+@pytest.mark.parametrize("size", first_fast(["tiny", "tiny-dit", "emoji-128-dit", "dit-s/8"], 2))
 def test_rows_build(size):
     network = build_network(size, (16, 16, 4), 12)
     assert type(network) is {"unet": UNet, "dit": DiT}[SIZES[size]["network"]]

@@ -58,6 +58,7 @@ def test_bfloat16():
     assert keras.backend.standardize_dtype(small("mixed_bfloat16")(inputs()).dtype) == "float32"
 
 
+@pytest.mark.slow
 def test_compiled_equals_eager(pooled):
     check_compiled(pooled, pooled, inputs())
 

@@ -102,6 +102,7 @@ def test_callback_sees_the_steps_that_are_taken(pipeline):
     assert seen == []
 
 
+@pytest.mark.slow
 def test_from_preset(plain, tmp_path):
     plain.save_to_preset(tmp_path)
     loaded = ImageToImage.from_preset(tmp_path, num_steps=2)

@@ -157,6 +157,7 @@ def test_pictures_of_mixtures(pipeline):
     assert gap(picture("blue", negative_prompts="red:1 | a cat:1"), picture("blue")) > LEVELS
 
 
+@pytest.mark.slow
 def test_a_picture_does_not_depend_on_its_batch(pipeline):
     prompts = ["a (red:2) apple", "red:1 | a cat:1 | green:2", "a cat", "red:1 | (cat:0.5):1"]
     settings = {"negative_prompts": ["", "blue", "(red:3)", "a:1 | the:1"], "seed": [1, 2, 3, 4]}
@@ -181,6 +182,7 @@ def test_a_weighted_prompt_that_is_too_long_warns(pipeline):
         pipeline.generate("a (red:2) cat and a (red cat:0.5)", seed=1)
 
 
+@pytest.mark.slow
 def test_inversion_takes_them(pipeline):
     image = np.full((8, 8, 3), 90, "uint8")
     noise = pipeline.invert(image, "(red:2):1 | a cat:1", num_steps=3, num_iterations=1)

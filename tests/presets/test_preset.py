@@ -130,6 +130,7 @@ def test_shortened_vocabulary_is_named(tmp_path):
 # === Golden ===
 
 
+@pytest.mark.slow
 def test_preset_trained_under_jax():
     """Weights trained under JAX answer the same under either backend (made by golden/make_jax_preset.py)."""
     pipeline = TextToImage.from_preset(PRESET)

@@ -52,6 +52,7 @@ def test_sampling_undoes_it(name, kind, denoiser):
     assert errors[2].max() < 0.02 and errors[2][0] < 2e-3
 
 
+@pytest.mark.slow
 def test_sampling_undoes_it_at_another_temperature():
     noise, back = there_and_back(DDIM(temperature=0.5), SCHEDULES["cosine"], bent_denoiser, 12)
     np.testing.assert_allclose(back, LATENTS, atol=0.02)

@@ -169,6 +169,7 @@ def test_earlier_exports_are_replaced(tmp_path, decoder_only, tiny_export):
     assert [path.name for path in tmp_path.iterdir()] == ["edge"]
 
 
+@pytest.mark.slow
 def test_a_file_that_answers_differently_is_found(tmp_path, decoder_only, monkeypatch, tiny_export):
     real = litert_file.run
 

@@ -28,6 +28,7 @@ def host(tmp_path_factory):
 # === A program without Python, XLA off ===
 
 
+@pytest.mark.slow
 def test_host_makes_pictures_of_prompts(host, served, pipeline):
     requests = [mixed(count) for count in COUNTS]
     answers = host(served, "serving_default", *requests, libraries=session_host.text_kernels())

@@ -149,6 +149,7 @@ def test_pictures_of_token_ids_are_those_of_generate(pipeline, id_signatures):
     assert gap(answer["images"], expected(pipeline, mixed(3))) <= LEVELS
 
 
+@pytest.mark.slow
 def test_png(signatures, pipeline, tmp_path):
     answer = call(signatures["png"], mixed(3))
     raw = call(signatures["serving_default"], mixed(3))["images"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from harness import first_fast, needs_tensorflow
+from harness import needs_tensorflow
 
 from latentdiff import ImageToImage
 from latentdiff.diffusion.samplers import SAMPLERS
@@ -101,7 +101,8 @@ def test_what_is_out_of_bounds_is_told(signatures):
     assert np.isfinite(begun["noisy_latents"]).all()
 
 
-@pytest.mark.parametrize("name", first_fast(["dpmpp_2m_sde", "unipc"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dpmpp_2m_sde", "unipc"])
 def test_samplers_that_remember(name, pipeline, signatures):
     parts = step_signatures(pipeline, SAMPLERS[name](), 20)
     functions = {key: unsaved(*part) for key, part in parts.items()}
