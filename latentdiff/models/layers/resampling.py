@@ -34,7 +34,7 @@ class Downsample(keras.layers.Layer):
 
     def build(self, input_shape):
         self.pad.build(input_shape)
-        self.conv.build(input_shape)
+        self.conv.build(self.pad.compute_output_shape(input_shape))
 
     def call(self, inputs):
         return self.conv(self.pad(inputs))

@@ -46,3 +46,8 @@ def test_upsampling_repeats_pixels():
     layer.conv.bias.assign([0.0, 0.0])
     repeated = images.repeat(2, axis=1).repeat(2, axis=2)
     assert_close(layer(images), numpy_conv(repeated, arrays(layer.conv.kernel), 1, 1, 1), 1e-5)
+
+
+def test_two_positions_become_one():
+    """A side of two is smaller than the kernel, but for the padding."""
+    assert Downsample(4)(normal(0, 1, 2, 2, 3)).shape == (1, 1, 1, 4)

@@ -1,0 +1,86 @@
+"""The side of `benchmarks.full_size` that is this package, on JAX."""
+
+import jax
+import keras
+import numpy as np
+from keras import ops
+
+from benchmarks.full_size import (
+    BATCH,
+    CHANNELS,
+    MOMENTUM,
+    RATE,
+    SCALE,
+    SIDE,
+    STEPS,
+    TOKENS,
+    TRAINING_STEPS,
+    WIDTH,
+    median_seconds,
+)
+from latentdiff import Autoencoder, LatentDiffusion, NoiseSchedule
+from latentdiff.diffusion.samplers import DDIM
+from latentdiff.models.compilation import compile_function
+from latentdiff.models.sizes import build_network
+from latentdiff.pipelines.loop import make_denoiser
+
+
+class TextFeatures(keras.Model):
+    """Stands for the text encoder, whose features are given here."""
+
+    def conditioning_spec(self, num_tokens=None):
+        specs = {"context": ("float32", (None, TOKENS, WIDTH)), "context_mask": ("bool", (None, TOKENS))}
+        return {name: keras.InputSpec(dtype=dtype, shape=shape) for name, (dtype, shape) in specs.items()}
+
+    def tokenize(self, prompts):
+        return np.zeros((len(prompts), TOKENS), "int32")
+
+    def condition(self, token_ids, training=False):
+        count = ops.shape(token_ids)[0]
+        return {"context": ops.zeros((count, TOKENS, WIDTH)), "context_mask": ops.ones((count, TOKENS), "bool")}
+
+
+def measure():
+    """Yields a dict for each measure, as soon as it is there."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    unet, autoencoder = build_network("sd15", (SIDE, SIDE, CHANNELS), WIDTH, TOKENS), Autoencoder(CHANNELS)
+    model = LatentDiffusion(autoencoder, TextFeatures(), unet, NoiseSchedule("scaled_linear"), "noise")
+    yield {"keras": keras.__version__, "jax": jax.__version__, "parameters": unet.count_params()}
+    yield {"guided call, s": guided_call(model)}
+    yield {"image, s": image(model)}
+    yield {"training step, s": training_step(model)}
+
+
+def normal(*shape):
+    return np.random.default_rng(0).standard_normal(shape).astype("float32")
+
+
+def conditioning(batch):
+    return {"context": normal(batch, TOKENS, WIDTH), "context_mask": np.ones((batch, TOKENS), bool)}
+
+
+def guided_call(model):
+    call = compile_function(model.network, model)
+    inputs = {"noisy_latents": normal(2, SIDE, SIDE, CHANNELS), "timesteps": np.full(2, 500.0, "float32")}
+    inputs = jax.device_put({**inputs, **conditioning(2)})
+    return median_seconds(lambda: jax.block_until_ready(call(inputs)), 20)
+
+
+def image(model):
+    def draw(text, noise):
+        denoiser = make_denoiser(model, text, (ops.full((1,), SCALE), ops.zeros((1,)), None))
+        places = ops.full((1,), STEPS, "int32"), ops.zeros((1,), "int32")
+        latents = DDIM().sample(denoiser, model.noise_schedule, noise, *places)
+        return model.autoencoder.decode(latents)
+
+    compiled = compile_function(draw, model)
+    inputs = jax.device_put((conditioning(2), normal(1, SIDE, SIDE, CHANNELS)))
+    return median_seconds(lambda: jax.block_until_ready(compiled(*inputs)), 5)
+
+
+def training_step(model):
+    model.compile(keras.optimizers.AdamW(RATE, use_ema=True, ema_momentum=MOMENTUM))
+    rows = BATCH * TRAINING_STEPS
+    data = {"latents": normal(rows, SIDE, SIDE, CHANNELS), **conditioning(rows)}
+    options = {"batch_size": BATCH, "shuffle": False, "verbose": 0}
+    return median_seconds(lambda: model.fit(data, **options), 3) / TRAINING_STEPS
