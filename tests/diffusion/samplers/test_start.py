@@ -19,8 +19,8 @@ SEEDS = np.array([3, 4, 5], "int32")
 
 
 @functools.lru_cache(maxsize=1)
-def compiled(sampler, schedule):
-    """Function (latents, noise, num_steps, seeds, first_step) -> latents."""
+def compiled(sampler, schedule, shape):
+    """Function (latents, noise, num_steps, seeds, first_step) -> latents, for latents of this shape of an image."""
 
     def edit(latents, noise, num_steps, seeds, first_step):
         noisy_latents = sampler.start(schedule, latents, noise, num_steps, first_step)
@@ -33,7 +33,9 @@ def run(sampler, schedule, num_steps, first_step, seeds=SEEDS, latents=None):
     latents = normal(0, len(seeds), 2, 2, 3) if latents is None else latents
     num_steps, first_step = np.array(num_steps, "int32"), np.array(first_step, "float32")
     draws = noise.normal(seeds, latents.shape[1:])
-    return arrays(compiled(sampler, schedule)(latents, draws, num_steps, seeds, first_step)), arrays(draws)
+    return arrays(compiled(sampler, schedule, latents.shape[1:])(latents, draws, num_steps, seeds, first_step)), arrays(
+        draws
+    )
 
 
 @pytest.mark.parametrize("kind", first_fast(SCHEDULES))
