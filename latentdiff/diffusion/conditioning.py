@@ -9,25 +9,9 @@ import keras
 from keras import ops
 
 
-def concatenate(conditionings):
-    """One conditioning of several, their batches one behind the other."""
-    return keras.tree.map_structure(lambda *members: ops.concatenate(members), *conditionings)
-
-
-def tile(conditioning, count):
-    """The whole batch `count` times, one behind the other."""
-    return concatenate([conditioning] * count)
-
-
 def rows(conditioning, start, stop):
     """The rows from `start` to `stop`; both may be negative or None, as in a slice."""
     return keras.tree.map_structure(lambda member: member[start:stop], conditioning)
-
-
-def split(conditioning, count):
-    """A list of `count` conditionings of equal batches; undoes `concatenate`."""
-    parts = keras.tree.map_structure(lambda member: tuple(ops.split(member, count)), conditioning)
-    return [{name: members[index] for name, members in parts.items()} for index in range(count)]
 
 
 def where(chosen, conditioning, other):
