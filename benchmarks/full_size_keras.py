@@ -5,7 +5,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from benchmarks.full_size import (
+from benchmarks.full_size_shapes import (
     BATCH,
     CHANNELS,
     MOMENTUM,

@@ -6,7 +6,7 @@ import diffusers
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
-from benchmarks.full_size import (
+from benchmarks.full_size_shapes import (
     BATCH,
     CHANNELS,
     MOMENTUM,

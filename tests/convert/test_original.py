@@ -25,6 +25,7 @@ def single_file(answers):
     return original({part: tensors(answers, part) for part in FILES}, configs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", first_fast(["sd2", "sd1"]))
 def test_bit_equal_to_the_folder(version, tmp_path):
     answers = golden(version)

@@ -52,7 +52,7 @@ def test_each_figure_is_drawn_with_its_numbers(name, lesson, baselines_record, t
     assert json.loads((tmp_path / f"{name}.json").read_text())
 
 
-@pytest.mark.parametrize("name", first_fast(["unseen", "guidance", "forward", "reverse"], 2))
+@pytest.mark.parametrize("name", first_fast(["unseen", "guidance", "forward", "reverse"]))
 def test_a_model_alone_is_enough(name, pipeline, tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -61,6 +61,7 @@ def test_a_model_alone_is_enough(name, pipeline, tmp_path):
     assert len(left_out) == (name in ("guidance", "unseen"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("caption", first_fast(["alarm clock (10:30)", "a poster (2:3)", "red:1 | blue"]))
 def test_captions_of_pictures_are_plain_text(caption, pipeline, tmp_path, monkeypatch):
     asked = []

@@ -52,6 +52,7 @@ def test_an_oracle_guesses_without_error_and_sees_more_noise_first(lesson):
     assert (np.diff(distance) < 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", first_fast(["red:1 | a cat:2", "a cat", "a (red:5) cat"]))
 def test_the_trajectory_ends_at_the_picture_that_generate_makes(prompt, lesson):
     states, guesses = trajectory.watch_loop(lesson, prompt, 3)

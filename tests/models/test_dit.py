@@ -150,6 +150,7 @@ def test_it_answers_as_diffusers_does():
 # === In place of the U-Net ===
 
 
+@pytest.mark.slow
 def test_it_draws_and_edits(trained):
     pictures = trained.generate(["a red apple", "a cat"], seed=1)
     assert pictures.shape == (2, 8, 8, 3) and gap(pictures[0], pictures[1]) > 2

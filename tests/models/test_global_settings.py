@@ -37,6 +37,7 @@ def use(preset):
     return picture, float(pipeline.model.fit(DATA, verbose=0).history["loss"][0])
 
 
+@pytest.mark.slow
 def test_channels_first(settings, preset):
     settings.set_image_data_format("channels_first")
     picture, loss = use(preset)

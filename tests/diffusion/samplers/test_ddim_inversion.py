@@ -39,6 +39,7 @@ def there_and_back(sampler, schedule, denoiser, num_iterations):
     return (arrays(part) for part in compile_function(run, keras.Model())(LATENTS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("denoiser", first_fast([bent_denoiser, exact_denoiser]))
 @pytest.mark.parametrize("kind", first_fast(SCHEDULES))
 @pytest.mark.parametrize("name", first_fast(["ddim", "euler"]))

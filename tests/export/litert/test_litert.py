@@ -266,6 +266,7 @@ def test_which_samplers_are_exported():
     assert exported_samplers(own, ["dpmpp_2m"]) == {"preset": own, "dpmpp_2m": DPMPP2M()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, prediction_type, kind",
     first_fast(

@@ -50,7 +50,8 @@ def test_any_tokenizer_is_saved_with_its_tables(family, tmp_path):
         assert bool(cut) == (count > 0), text
 
 
-@pytest.mark.parametrize("family", first_fast(sorted(SMALL_VOCABULARIES)))
+@pytest.mark.slow
+@pytest.mark.parametrize("family", sorted(SMALL_VOCABULARIES))
 def test_a_tokenizer_that_differs_in_a_graph(family):
     """CLIP's does for characters that its vocabulary lacks; the real one has them all."""
     with pytest.raises(ValueError, match="`token_ids` must be True, since this tokenizer gives other ids in a graph"):
@@ -88,6 +89,7 @@ def test_clip_in_a_graph(clip):
     np.testing.assert_array_equal(token_ids, expected)
 
 
+@pytest.mark.slow
 def test_what_clip_loses_in_a_graph(clip):
     """Two characters, and nothing else of the prompt."""
     tokenize = graph_tokenizer(clip[0])

@@ -81,6 +81,7 @@ def test_host_fills_in_what_is_left_out(host, served_ids, pipeline):
     assert gap(answer["images"], drawn) <= LEVELS
 
 
+@pytest.mark.slow
 def test_host_without_tf_text_refuses_prompts(host, served):
     with pytest.raises(RuntimeError, match="not registered"):
         host(served, "serving_default", mixed(1))
