@@ -8,7 +8,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from filelock import FileLock  # noqa: E402
-from harness import EXPORTED, tiny_text_to_image  # noqa: E402
+from harness import EXPORTED, tiny_latent_diffusion, tiny_text_to_image  # noqa: E402
 
 keras.config.disable_traceback_filtering()  # failures show all frames, and tracing takes a twentieth less time
 # The graphs of a thousand tests stay in memory: looking through them for garbage takes a twentieth of the time.
@@ -33,6 +33,19 @@ def pipeline():
     """A tiny pipeline with fresh weights, for the tests of one file."""
     keras.utils.set_random_seed(0)
     return tiny_text_to_image()
+
+
+@pytest.fixture(scope="module")
+def adaptable():
+    """A tiny `LatentDiffusion` with fresh weights, for the tests of one file."""
+    return tiny_latent_diffusion()
+
+
+@pytest.fixture
+def plain(adaptable):
+    """The model of the file, whose adapters are taken off afterwards."""
+    yield adaptable
+    adaptable.lora.clear()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from latentdiff import Autoencoder, LatentDiffusion, NoiseSchedule, TextEncoder, TextToImage, UNet
+from latentdiff import Autoencoder, DiT, LatentDiffusion, NoiseSchedule, TextEncoder, TextToImage, UNet
 from latentdiff.models.compilation import compile_function
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -190,6 +190,10 @@ def tiny_unet(**changes):
         "pool_context": True,
     }
     return UNet(**{**settings, **changes})
+
+
+def tiny_dit():
+    return DiT((4, 4, 3), 12, width=8, depth=1, num_heads=2, patch_size=2)
 
 
 def tiny_latent_diffusion(text_encoder=None, autoencoder=None, unet=None, **settings):

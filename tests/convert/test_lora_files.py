@@ -10,32 +10,20 @@ from harness import (
     normal,
     randomize,
     tiny_autoencoder,
+    tiny_dit,
     tiny_latent_diffusion,
     tiny_text_encoder,
 )
 from safetensors.numpy import load_file, save_file
 
-from latentdiff import DiT, LatentDiffusion, UNet
+from latentdiff import LatentDiffusion, UNet
 from latentdiff.convert import lora_files, names
 from latentdiff.convert.lora_files import load_lora, save_lora
 from latentdiff.convert.lora_names import layer_names
 from latentdiff.models.layers.adapted import kernel_matrix_shape
 
-DIT = {"latent_shape": (4, 4, 3), "context_dim": 12, "width": 8, "depth": 1, "num_heads": 2, "patch_size": 2}
 EVERYTHING = {"targets": ("linear", "convolution"), "parts": ("unet", "text_encoder")}
 HEADS = {"sd15": {"num_heads": 4}, "sd21": {"num_heads": (2, 4, 8), "linear_projection": True}}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_latent_diffusion()
-
-
-@pytest.fixture
-def plain(model):
-    """The shared model, whose adapters are taken off afterwards."""
-    yield model
-    model.lora.clear()
 
 
 @pytest.fixture
@@ -137,7 +125,7 @@ def test_a_clip_text_encoder_has_the_names_and_layout_of_transformers(plain, mon
 
 
 @pytest.mark.parametrize("layout", lora_files.LAYOUTS)
-@pytest.mark.parametrize("network", [None, lambda: DiT(**DIT)], ids=["unet", "dit"])
+@pytest.mark.parametrize("network", [None, tiny_dit], ids=["unet", "dit"])
 def test_what_is_written_is_read_again(network, layout, plain, tmp_path):
     """Also those of networks for which diffusers has no names."""
     model = plain if network is None else tiny_latent_diffusion(unet=network())

@@ -8,31 +8,19 @@ from harness import (
     normal,
     part_answers,
     randomize,
+    tiny_dit,
     tiny_latent_diffusion,
     tiny_text_to_image,
     tiny_unet,
 )
 from keras import ops
 
-from latentdiff import DiT, TextToImage
+from latentdiff import TextToImage
 from latentdiff.models.compilation import compile_function
 from latentdiff.models.lora import TARGETS
 
 DATA = {"latents": normal(3, 4, 4, 4, 3), "captions": ["a red apple", "a cat", "", "the small rocket"]}
 EVERYTHING = {"targets": tuple(TARGETS), "parts": ("unet", "text_encoder")}
-DIT = {"latent_shape": (4, 4, 3), "context_dim": 12, "width": 8, "depth": 1, "num_heads": 2, "patch_size": 2}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_latent_diffusion()
-
-
-@pytest.fixture
-def plain(model):
-    """The shared model, whose adapters are taken off afterwards."""
-    yield model
-    model.lora.clear()
 
 
 def answers(model):
@@ -71,7 +59,7 @@ def test_removed_it_leaves_no_trace(plain):
     assert [type(layer) for layer in plain._flatten_layers()] == kinds
 
 
-@pytest.mark.parametrize("network", [tiny_unet, lambda: DiT(**DIT)], ids=["unet", "dit"])
+@pytest.mark.parametrize("network", [tiny_unet, tiny_dit], ids=["unet", "dit"])
 def test_merged_equals_unmerged(network):
     model = tiny_latent_diffusion(unet=network())
     add_random(model, "one")
