@@ -1,4 +1,7 @@
-"""The requests of `benchmarks.serving_load`: valid, malformed, huge, cancelled and invalid ones."""
+"""The requests of `benchmarks.serving_load`: valid, malformed, huge, cancelled, slow and invalid ones."""
+
+import socket
+import time
 
 import numpy as np
 
@@ -11,8 +14,10 @@ SCALES = (1.0, 3.0, 7.5)
 ODD = ({"num_steps": 0}, {"num_steps": -5}, {"guidance_scale": float("nan")}, {"guidance_scale": 1e9})
 HUGE = "x " * 500_000
 # Kinds of requests, and how many of 100 are of each.
-SHARES = {"valid": 80, "malformed": 6, "huge": 4, "cancelled": 6, "invalid": 4}
+SHARES = {"valid": 76, "malformed": 6, "huge": 4, "cancelled": 6, "slow": 4, "invalid": 4}
 CANCELLED_AFTER = 0.05  # seconds
+SLOW = 5.0  # seconds that a connection is held
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # how each HTTP/2 connection begins
 LEVELS = 2  # of 255: what two ways to the same float32 image may differ by
 
 
@@ -40,10 +45,11 @@ class Sender:
         client: a `Client`. Its checks are passed by: the server must bound or refuse what they would not let through.
         impatient: a `Client` that gives up after `CANCELLED_AFTER` seconds.
         rows: list of dicts, see `make_rows`. Their images are asked for here, one by one.
+        server: str, HOST:PORT.
     """
 
-    def __init__(self, client, impatient, rows):
-        self.client, self.impatient, self.rows = client, impatient, rows
+    def __init__(self, client, impatient, rows, server):
+        self.client, self.impatient, self.rows, self.server = client, impatient, rows, server
         self.images = [ask(client, [row])[0] for row in rows]
 
     def send(self, kind, draws):
@@ -69,6 +75,15 @@ class Sender:
             return self._compare(self.impatient, places)
         except TimeoutError:
             return 0
+
+    def _slow(self, places, draws):
+        """A connection that sends a byte now and then, and never a whole request."""
+        host, _, port = self.server.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=SLOW) as connection:
+            for place in range(len(PREFACE)):
+                connection.sendall(PREFACE[place : place + 1])
+                time.sleep(SLOW / len(PREFACE))
+        return 0
 
     def _invalid(self, places, draws):
         """Tensors with different numbers of rows."""

@@ -19,10 +19,14 @@ class ServedProcess:
 
     def __init__(self, command, base, swap_every=None, kill_every=None):
         self.command, self.base = command, Path(base)
+        self.periods = ((swap_every, self.swap), (kill_every, self.kill))
         self.swaps = self.kills = 0
         self._over = threading.Event()
         self._start()
-        for seconds, act in ((swap_every, self.swap), (kill_every, self.kill)):
+
+    def disturb(self):
+        """Begins to swap and to kill, once the server answers."""
+        for seconds, act in self.periods:
             if seconds is not None:
                 threading.Thread(target=self._repeat, args=(seconds, act), daemon=True).start()
 

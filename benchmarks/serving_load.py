@@ -5,8 +5,9 @@
 
 Each client sends, waits and sends again. A request asks for one to four of `--rows` images that were asked for alone
 in the beginning, and every image received is compared with that one: a row must get its own image, whatever its
-neighbours in a batch are. `load_requests` has the other kinds: malformed, huge, cancelled and invalid requests. With a
-SERVER_COMMAND the server is started here; it gets new versions and is killed and started again while the load is on.
+neighbours in a batch are. `load_requests` has the other kinds: malformed, huge, cancelled, slow and invalid requests.
+With a SERVER_COMMAND the server is started here; it gets new versions and is killed and started again while the load
+is on.
 """
 
 import argparse
@@ -123,7 +124,7 @@ def make_sender(args):
     rows, until = make_rows(random.Random(0), args.rows), time.monotonic() + SLOWEST_START
     while True:
         try:
-            return Sender(Client(args.server, args.model, timeout=SLOWEST_START), impatient, rows)
+            return Sender(Client(args.server, args.model, timeout=SLOWEST_START), impatient, rows, args.server)
         except ConnectionError:
             if time.monotonic() > until:
                 raise
@@ -154,6 +155,8 @@ def main():
         load = Load(make_sender(args), args.seconds)
         warnings.simplefilter("always")  # the server says what it bounds
         warnings.showwarning = load.count_warning
+        if server is not None:
+            server.disturb()
         threads = [threading.Thread(target=load.run, args=(seed,)) for seed in range(args.clients)]
         for thread in threads:
             thread.start()

@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 
@@ -35,8 +36,8 @@ class Service:
         raise ValueError("sizes differ")
 
 
-def sender(impatient=None, **options):
-    return Sender(Service(**options), impatient, ROWS)
+def sender(impatient=None, server="here:1", **options):
+    return Sender(Service(**options), impatient, ROWS, server)
 
 
 # === Requests ===
@@ -85,15 +86,29 @@ def test_an_invalid_request_must_be_refused(monkeypatch):
         sending.send("invalid", random.Random(0))
 
 
+def test_slow_clients_send_no_whole_request(monkeypatch):
+    monkeypatch.setattr(load_requests, "SLOW", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        sending = sender(server=f"127.0.0.1:{listener.getsockname()[1]}")
+        assert sending.send("slow", random.Random(0)) == 0
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(100) == load_requests.PREFACE and connection.recv(100) == b""
+    assert len(sending.client.requests) == len(ROWS)
+    with pytest.raises(ConnectionError):
+        sending.send("slow", random.Random(0))
+
+
 # === Load ===
 
 
 @pytest.mark.parametrize(
     "error, outcome, told", [(ConnectionError(), "no server", 0), (OSError("disk"), "error", 1), (None, "as it", 0)]
 )
-def test_outcomes_are_counted_by_kind(error, outcome, told):
+def test_outcomes_are_counted_by_kind(monkeypatch, error, outcome, told):
     sending = sender(impatient=Service())
     sending.client.error = error
+    monkeypatch.setattr(sending, "_slow", lambda places, draws: 0)
     load = serving_load.Load(sending, seconds=0.05)
     load.run(seed=0)
     valid = [name for name in load.outcomes if name.startswith("valid: ")]
@@ -138,6 +153,7 @@ def test_a_server_command_needs_its_folder(capsys):
 
 
 def test_the_whole_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Sender, "_slow", lambda self, places, draws: 0)
     (tmp_path / "1").mkdir()
     monkeypatch.setattr(serving_load, "Client", lambda *arguments, **options: Service())
     monkeypatch.setattr(serving_load.warnings, "showwarning", serving_load.warnings.showwarning)
