@@ -57,11 +57,18 @@ STAGES = {
         "or, with --lora-rank, an adapter for the preset of --init, the file of `latentdiff generate --lora`.",
         ("text_encoder", "init", "epochs", "minutes", "lora"),
     ),
+    "distillation": (
+        "for a preset: learn to generate in few steps",
+        "Trains the U-Net of a preset, on the latents of stage 2, to make in few steps without guidance what it makes "
+        "in many. Each phase halves the steps and writes a preset, or, with --lora-rank, an adapter.",
+        ("init", "epochs", "minutes", "lora"),
+    ),
 }
 INIT = {
     "autoencoder": "preset whose autoencoder training starts from, such as emoji-128 (default: random weights)",
     "latents": "preset whose autoencoder is used as it is, in place of stage 1",
     "diffusion": "preset whose U-Net and text encoder training starts from, such as emoji-128",
+    "distillation": "preset that is distilled, with its autoencoder and guidance",
 }
 
 
@@ -172,7 +179,17 @@ def _diffusion(args, run):
     say(f'next: latentdiff generate "a caption like yours" --preset {args.output / "preset"}')
 
 
-RUN = {"autoencoder": _autoencoder, "latents": _latents, "diffusion": _diffusion}
+def _distillation(args, run):
+    from latentdiff.recipes.distillation import distil
+
+    num_steps = distil(run, args.init).num_steps
+    outcome = args.output / f"steps_{num_steps}"
+    model = f"--preset {args.init} --lora {outcome}.safetensors" if run.experiment.lora else f"--preset {outcome}"
+    settings = f"--sampler ddim --num-steps {num_steps} --guidance-scale 1" if run.experiment.lora else ""
+    say(f'next: latentdiff generate "a caption like yours" {model} {settings}'.rstrip())
+
+
+RUN = {"autoencoder": _autoencoder, "latents": _latents, "diffusion": _diffusion, "distillation": _distillation}
 
 
 def _with_lora(experiment, args):
@@ -185,7 +202,7 @@ def _with_lora(experiment, args):
     if experiment.lora and "lora_rank" in args:
         if "rank" not in experiment.lora:
             raise ValueError("--lora-rank must be given with --lora-alpha and --lora-targets")
-        if args.text_encoder or not args.init:
+        if _get(args, "text_encoder") or not args.init:
             raise ValueError("an adapter (LoRA) needs --init, and no --text-encoder")
     return experiment
 
@@ -208,6 +225,8 @@ def _check(args):
     metrics = _get(args, "metrics")
     if metrics and not (metrics / "lpips_alexnet_f16.npz").is_file():
         raise UsageError(f"--metrics must be a folder with lpips_alexnet_f16.npz. Received: {metrics}")
+    if "init" in args and "data" not in args and "text_encoder" not in args and not init:
+        raise UsageError("--init must be given: the preset that is distilled")
     if "text_encoder" in args and not (args.text_encoder or init):
         option = "--init or " if "init" in args else ""
         raise UsageError(f"{option}--text-encoder must be given: the captions need one")

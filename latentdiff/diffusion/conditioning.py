@@ -28,6 +28,19 @@ def where(chosen, conditioning, other):
     return keras.tree.map_structure(choose, conditioning, other)
 
 
+def with_null(conditioning, null):
+    """The rows of a conditioning, and behind them as many times the single row of the empty prompt.
+
+    A member that no text makes, which is not in `null`, is repeated as it is.
+    """
+
+    def join(name, member):
+        other = null.get(name, member)
+        return ops.concatenate([member, ops.broadcast_to(other, ops.shape(member))])
+
+    return {name: join(name, member) for name, member in conditioning.items()}
+
+
 def as_floats(conditioning):
     """Every member as float32, for runtimes whose files take no other type; True becomes 1.0."""
     return keras.tree.map_structure(lambda member: ops.cast(member, "float32"), conditioning)

@@ -82,26 +82,25 @@ class Autoencoder(TrainableModel):
         self.patch_size = patch_size
         self.middle_attention = middle_attention
         self.groups = groups
-        self.pixel_weight = pixel_weight
-        self.kl_weight = kl_weight
-        self.perceptual_weight = perceptual_weight
-        self.adversarial_weight = adversarial_weight
+        self.pixel_weight, self.kl_weight = pixel_weight, kl_weight
+        self.perceptual_weight, self.adversarial_weight = perceptual_weight, adversarial_weight
         self.latent_noise = latent_noise
         self.seed = seed
         self._given_dtype = dtypes.given(dtype)
         shape = (latent_channels, self.widths, num_blocks, patch_size, middle_attention, groups, self.dtype_policy)
         self.encoder = build_encoder(*shape)
         self.decoder = build_decoder(*shape)
-        self.latent_mean = self.add_weight(
-            name="latent_mean", shape=(latent_channels,), initializer="zeros", trainable=False, dtype="float32"
-        )
-        self.latent_std = self.add_weight(
-            name="latent_std", shape=(latent_channels,), initializer="ones", trainable=False, dtype="float32"
-        )
+        self.latent_mean = self._add_statistic("latent_mean", "zeros")
+        self.latent_std = self._add_statistic("latent_std", "ones")
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.perceptual_loss = self.adversary = None
         self.trainable = trainable  # set last, so that it reaches the parts
         self.built = True
+
+    def _add_statistic(self, name, initializer):
+        """One number for each channel of the latents."""
+        shape = (self.latent_channels,)
+        return self.add_weight(name=name, shape=shape, initializer=initializer, trainable=False, dtype="float32")
 
     @property
     def downsampling(self):

@@ -159,6 +159,11 @@ class LatentDiffusion(TrainableModel):
 
     def _noise(self, latents, training):
         """Timesteps (batch,), spread over their distribution, and noise like the latents; fixed unless training."""
+        quantiles, draws = self._draws(latents, training)
+        return self.objective.timesteps(quantiles, self.noise_schedule), draws
+
+    def _draws(self, latents, training):
+        """Quantiles (batch,) of the timesteps, in [0, 1), and noise like the latents; fixed unless training."""
         batch, (replica, num_replicas) = ops.shape(latents)[0], replicas.place()
         rows = ops.arange(batch, dtype="int32") + replica * batch  # of the global batch
         if training:
@@ -167,8 +172,7 @@ class LatentDiffusion(TrainableModel):
         else:
             offset, draws = 0.5, noise.normal(rows, latents.shape[1:])
         # One offset for the whole batch: each row takes its own slice of time (Kingma et al., arXiv:2107.00630, I.1).
-        quantiles = (ops.cast(rows, "float32") + offset) / ops.cast(num_replicas * batch, "float32")
-        return self.objective.timesteps(quantiles, self.noise_schedule), draws
+        return (ops.cast(rows, "float32") + offset) / ops.cast(num_replicas * batch, "float32"), draws
 
     def _conditioning(self, data, training):
         """The conditioning, with a part of the captions dropped while training."""

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import inspect
+import itertools
 import typing
 from collections.abc import Callable, Sequence
 
@@ -118,6 +119,10 @@ class Experiment:
     """`rank`, `alpha`, `targets` and `parts` of an adapter, see `models.lora.Adapters.add`. It is trained in place of
     the network, for the preset of `--init`, whose `network`, `noise_schedule` and `generate` count. Empty for none."""
 
+    distilled_steps: Sequence = (8, 4, 2)
+    """Steps of each phase of `latentdiff train distillation`; each is half of the one before. The first phase learns
+    from twice its own."""
+
     # === The preset ===
 
     generate: dict = dataclasses.field(default_factory=_generate)
@@ -137,6 +142,7 @@ class Experiment:
             _check_type(field.name, getattr(self, field.name), field.type)
             _check_range(field.name, getattr(self, field.name))
         self._check_parts()
+        _check_halved(self.distilled_steps)
 
     def replace(self, **changes):
         """A copy with other values of these fields."""
@@ -182,6 +188,14 @@ def _check_type(name, value, expected):
     if not fits:
         names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed)
         raise ValueError(f"`{name}` must be of type {names}. Received: {name}={value!r}")
+
+
+def _check_halved(steps):
+    whole = all(isinstance(count, int) and not isinstance(count, bool) and count >= 1 for count in steps)
+    if not steps or not whole or any(2 * after != before for before, after in itertools.pairwise(steps)):
+        raise ValueError(
+            f"`distilled_steps` must be whole numbers, each half of the one before. Received: distilled_steps={steps!r}"
+        )
 
 
 def _check_range(name, value):

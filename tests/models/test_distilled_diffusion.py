@@ -1,0 +1,142 @@
+"""Distillation: targets by law, who learns and who does not, and that few steps come to do what many did."""
+
+import keras
+import numpy as np
+import pytest
+from diffusion.samplers.gaussian import exact_denoiser
+from harness import arrays, assert_close, compile_quietly, largest_change, normal, tiny_latent_diffusion
+from keras import ops
+
+from latentdiff import NoiseSchedule
+from latentdiff.diffusion.distillation import TwoStepTarget, line_through
+from latentdiff.diffusion.samplers import DDIM
+from latentdiff.models.distilled_diffusion import DistilledDiffusion
+from latentdiff.pipelines.loop import make_denoiser
+
+SCHEDULES = [NoiseSchedule(), NoiseSchedule("scaled_linear", zero_terminal_snr=True), NoiseSchedule("rectified_flow")]
+DATA = {"latents": normal(0, 8, 4, 4, 3), "captions": ["a red apple", "a small cat"] * 4}
+
+
+def at(places, num_steps, schedule):
+    target = TwoStepTarget(DDIM(), schedule)
+    rows = np.full(len(places), num_steps, "int32")
+    return target, target.moments(np.array(places, "int32"), rows)
+
+
+# === Targets ===
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.kind)
+def test_one_step_of_the_target_is_two_exact_steps(schedule):
+    target, (here, middle, there) = at([0, 1, 3], 4, schedule)
+    noisy_latents = ops.convert_to_tensor(normal(1, 3, 2, 2, 3))
+    teacher = exact_denoiser(schedule)
+    pred_latents, pred_noise = target(teacher, noisy_latents, (here, middle, there))
+    halfway = _step(teacher(noisy_latents, here.timesteps), middle)
+    assert_close(_step((pred_latents, pred_noise), there), _step(teacher(halfway, middle.timesteps), there), 2e-5)
+    assert_close(_step((pred_latents, pred_noise), here), noisy_latents, 2e-5)  # and it is what was seen
+
+
+def _step(answer, there):
+    """DDIM, written out: Song et al., equation 12."""
+    pred_latents, pred_noise = answer
+    return there.signal_rates * pred_latents + there.noise_rates * pred_noise
+
+
+def test_the_halves_of_a_step_are_the_steps_of_the_teacher():
+    schedule = NoiseSchedule()
+    _, moments = at([0, 1, 4], 5, schedule)
+    steps = arrays(DDIM().timesteps(np.arange(11, dtype="int32"), np.full(11, 10, "int32"), schedule))
+    visited = np.stack([arrays(moment.timesteps) for moment in moments], axis=1)  # (3, 3)
+    np.testing.assert_allclose(visited, steps[[[0, 1, 2], [2, 3, 4], [8, 9, 10]]], rtol=1e-6)
+
+
+def test_a_line_through_two_moments_of_known_latents_and_noise():
+    latents, noise = normal(0, 2, 3, 3, 1), normal(1, 2, 3, 3, 1)
+    _, (here, _, there) = at([0, 1], 2, SCHEDULES[1])
+    at_both = (moment.signal_rates * latents + moment.noise_rates * noise for moment in (here, there))
+    assert_close(line_through(*at_both, here, there), (latents, noise), 1e-5)
+
+
+def test_fresh_noise_cannot_be_distilled():
+    with pytest.raises(ValueError, match="`eta` must be 0"):
+        TwoStepTarget(DDIM(eta=0.5), NoiseSchedule())
+
+
+# === The model ===
+
+
+def student(temperature=1.0, **settings):
+    return DistilledDiffusion(tiny_latent_diffusion(**settings), temperature)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_targets_of_the_model_are_steps_of_the_guided_teacher(scale):
+    model = student(prediction_type="noise")
+    model.begin_phase(2, None if scale == 1.0 else {"guidance_scale": scale})
+    answers = model(DATA)
+    schedule, draws = model.noise_schedule, arrays(model._draws(DATA["latents"], False)[1])
+    target, moments = at([0] * 4 + [1] * 4, 2, schedule)
+    noisy_latents = schedule.add_noise(DATA["latents"], draws, moments[0].timesteps)
+    texts = DATA["captions"] + ([""] * 8 if scale != 1.0 else [])
+    conditioning = model.condition(ops.convert_to_tensor(model.text_encoder.tokenize(texts)))
+    guidance = None if scale == 1.0 else (np.full(8, scale, "float32"), 0.0, None)
+    teacher = make_denoiser(model, conditioning, guidance)
+    expected = target(teacher, noisy_latents, moments)[1]
+    assert_close(answers["target"], expected, 1e-4)
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_only_the_student_learns(rank):
+    model = student()
+    if rank:
+        model.lora.add(rank=rank, targets=("linear", "convolution"))
+    model.begin_phase(2, {"guidance_scale": 2.0})
+    teacher, network = model.teacher.get_weights(), model.network.get_weights()
+    compile_quietly(model).fit(DATA, epochs=2, verbose=0)
+    assert largest_change(teacher, model.teacher.get_weights()) == 0.0
+    assert (largest_change(network, model.network.get_weights()) == 0.0) == bool(rank)
+    if rank:
+        assert max(np.abs(arrays(up)).max() for _, up in model.lora["lora"].matrices.values()) > 0.0
+    model.begin_phase(1)
+    with model.lora.merged():
+        assert largest_change(model.teacher.get_weights(), model.network.get_weights()) == 0.0
+    assert largest_change(teacher, model.teacher.get_weights()) > 0.0
+
+
+def test_cold_noise_lies_between_the_temperature_and_one():
+    model = student(temperature=0.5)
+    draws = np.ones((400, 1, 1, 1), "float32")
+    cooled = arrays(model._cooled(draws, training=True))
+    assert 0.5 <= cooled.min() < 0.51 < 0.99 < cooled.max() <= 1.0
+    assert_close(model._cooled(draws, training=False), 0.5 * draws)
+
+
+def test_a_phase_has_steps():
+    with pytest.raises(ValueError, match="`num_steps` must be a whole number from 1 to 500"):
+        student().begin_phase(0)
+
+
+@pytest.mark.slow
+def test_few_steps_come_to_do_what_many_did():
+    """One unguided step is nearer to the guided teacher's four after two phases than before them."""
+    model = student(noise_schedule=NoiseSchedule(), prediction_type="velocity")
+    noise, texts = ops.convert_to_tensor(normal(3, 64, 4, 4, 3)), ["a red apple", "a small cat"] * 32
+    data = {"latents": normal(0, 64, 4, 4, 3), "captions": texts}
+    tokens = ops.convert_to_tensor(model.text_encoder.tokenize([*texts, *[""] * 64]))
+    conditioning = model.condition(tokens)
+    plain = {name: member[:64] for name, member in conditioning.items()}
+
+    def sampled(num_steps, scale):
+        guidance = None if scale == 1.0 else (np.full(64, scale, "float32"), 0.0, None)
+        denoiser = make_denoiser(model, plain if guidance is None else conditioning, guidance)
+        rows = np.full(64, num_steps, "int32")
+        return arrays(DDIM().sample(denoiser, model.noise_schedule, noise, rows, seeds=None))
+
+    expected, before = sampled(4, 1.5), sampled(1, 1.0)
+    for num_steps, guidance in ((2, {"guidance_scale": 1.5}), (1, None)):
+        model.begin_phase(num_steps, guidance)
+        model.compile(optimizer=keras.optimizers.Adam(5e-3))
+        model.fit(data, batch_size=64, epochs=100, verbose=0)
+    after = sampled(1, 1.0)
+    assert np.square(after - expected).mean() < 0.25 * np.square(before - expected).mean()

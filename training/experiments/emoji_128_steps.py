@@ -1,0 +1,30 @@
+"""Few steps for the shipped preset `emoji-128`: an adapter that samples without guidance.
+
+Command (DATA: the parquet shards):
+
+    FILE=training/experiments/emoji_128_steps.py
+    latentdiff train latents      --experiment $FILE --data DATA --init emoji-128 --output runs/steps
+    latentdiff train distillation --experiment $FILE --init emoji-128 --output runs/steps
+"""
+
+from pathlib import Path
+
+from latentdiff.data.variations import mirrored, paired
+from latentdiff.recipes.experiments import load_experiment
+
+PART_TWO = Path(__file__).with_name("emoji_128_part_two.py")
+# As many numbers in float16 as 8 MB hold.
+ADAPTER = {"rank": 24, "targets": ("linear", "convolution")}
+
+
+def get_experiment(quick=False):
+    experiment = load_experiment(PART_TWO, quick).replace(
+        variations=(mirrored, paired),
+        distilled_steps=(8, 4, 2, 1),
+        lora=ADAPTER,
+        batch_size=256,
+        learning_rate=1e-3,
+        steps_per_execution=1,
+        preview_prompts=(),
+    )
+    return experiment if quick else experiment.replace(epochs=3, passes=26)  # 3,600 steps a phase
