@@ -48,7 +48,7 @@ class Bench:
         asked = asks.asked_of_pictures(self.pictures.select(held_out))
         self.set_scores = scoring.SetScores(self.gallery.features[training])
         self.threshold = scoring.copy_threshold(self.gallery.features[held_out], asked, self.gallery)
-        given = {"num_steps": args.num_steps, "guidance_scale": args.guidance_scale, "sampler": None}
+        given = {"num_steps": args.num_steps, "guidance_scale": args.guidance_scale, "sampler": args.sampler}
         self.options = {key: getattr(model, key, None) if value is None else value for key, value in given.items()}
         if args.temperature is not None:
             self.options["sampler"] = {**as_dict(self.options["sampler"]), "temperature": args.temperature}
@@ -181,6 +181,8 @@ def parse_arguments(argv=None):
     parser.add_argument("--cache", help="folder that keeps features between runs")
     parser.add_argument("--num-steps", type=int, help="denoising steps; default: the preset's")
     parser.add_argument("--guidance-scale", type=float, help="default: the preset's")
+    parser.add_argument("--sampler", help="name of a sampler; default: the preset's")
+    parser.add_argument("--lora", type=Path, help="LoRA file, such as one of a distilled network")
     parser.add_argument("--temperature", type=float, help="of the first noise; default: the preset's")
     parser.add_argument("--batch-size", type=int, default=16, help="images generated at once")
     parser.add_argument("--image-size", type=int, default=128, help="pixels a side where there is no preset")
@@ -207,7 +209,10 @@ def main(argv=None):
         return run(args)
     from latentdiff import TextToImage
 
-    return run(args, TextToImage.from_preset(args.preset))
+    model = TextToImage.from_preset(args.preset)
+    if args.lora:
+        model.load_lora(args.lora)
+    return run(args, model)
 
 
 if __name__ == "__main__":

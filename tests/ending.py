@@ -3,8 +3,8 @@
     PYTHONPATH=.:tests python tests/ending.py 20 generate
 
 runs the named commands (default: all) so often under SIGINT and under SIGTERM, and once on a full and on a read-only
-disk, which needs root; and prints how they ended. Each run is a fork of a process
-that has imported everything and has done nothing yet, so that the moments fall into the work and not into imports.
+disk, which needs root; and prints how they ended. Each run is a fork of a process that has imported everything and has
+done nothing yet, so that the moments fall into the work and not into imports.
 """
 
 import contextlib
@@ -24,7 +24,8 @@ from pathlib import Path
 
 from PIL import Image
 
-DISKS = {"full": ("size=40k",), "read-only": ("ro",)}
+DISKS = ("full", "read-only")
+ROOM = 40_000  # bytes left on a full disk
 EARLIEST = 0.02  # seconds, until the command has begun to listen to signals
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -105,67 +106,126 @@ class Counts:
         return f"exit codes {self.codes}, {self.tracebacks} tracebacks, {len(self.partial)} partial files"
 
 
-def stopped(arguments, number, times, seed=0):
-    """`Counts` of runs that get a signal at random moments. `arguments` is a function of the folder to write into."""
+class Command:
+    """A command to be stopped.
+
+    Args:
+        arguments: function from the folder to write into to the arguments.
+        prepared: folder of what earlier commands left in the folder to write into.
+    """
+
+    def __init__(self, arguments, prepared=None):
+        self.arguments = arguments
+        self.prepared = prepared
+
+    def prepare(self, folder):
+        if self.prepared is not None:
+            shutil.copytree(self.prepared, folder, dirs_exist_ok=True)
+
+
+def stopped(command, number, times, seed=0):
+    """`Counts` of runs of a `Command` that get a signal at random moments."""
     rng, counts = random.Random(seed), Counts()
     with tempfile.TemporaryDirectory() as place:
         errors, folder = Path(place) / "errors", Path(place) / "work"
         folder.mkdir()
+        command.prepare(folder)
         start = time.monotonic()
-        code = forked(arguments(folder), errors)
+        code = forked(command.arguments(folder), errors)
         seconds = time.monotonic() - start
         if code:
             raise RuntimeError(f"it fails by itself: {errors.read_text()}")
         for _ in range(times):
             shutil.rmtree(folder)
             folder.mkdir()
-            counts.add(forked(arguments(folder), errors, number, rng.uniform(EARLIEST, seconds)), errors, folder)
+            command.prepare(folder)
+            code = forked(command.arguments(folder), errors, number, rng.uniform(EARLIEST, seconds))
+            counts.add(code, errors, folder)
     return counts
 
 
 @contextlib.contextmanager
-def disk(*options):
-    """An empty disk in memory, mounted with these options."""
+def disk(kind, prepare):
+    """A disk in memory, full or read-only, after `prepare(folder)` has written to it."""
     with tempfile.TemporaryDirectory() as place:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", place], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", place], check=True)
         try:
+            prepare(Path(place))
+            if kind == "full":
+                (Path(place) / "filler").write_bytes(bytes(shutil.disk_usage(place).free - ROOM))
+            else:
+                subprocess.run(["mount", "-o", "remount,ro", place], check=True)
             yield Path(place)
         finally:
             subprocess.run(["umount", place], check=True)
 
 
-def on_a_disk(arguments, *options):
-    """`Counts` of a run that writes to a `disk`."""
+def on_a_disk(command, kind):
+    """`Counts` of a run of a `Command` that writes to a `disk`."""
     counts = Counts()
-    with tempfile.TemporaryDirectory() as place, disk(*options) as folder:
+    with tempfile.TemporaryDirectory() as place, disk(kind, command.prepare) as folder:
         errors = Path(place) / "errors"
-        counts.add(forked(arguments(folder), errors), errors, folder)
+        counts.add(forked(command.arguments(folder), errors), errors, folder)
         counts.said = errors.read_text().splitlines()[-1].replace(str(folder), "FOLDER")
     return counts
 
 
+def in_a_fork(function):
+    """So that this process stays without TensorFlow's threads."""
+    if (child := os.fork()) == 0:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            function()
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
 def make_inputs(folder):
-    """A tiny preset, an experiment, and images to train on: the `arguments` of commands that use them, by name."""
+    """A tiny preset, an experiment, and images to train on: the `Command`s that use them, by name."""
     from tiny_run import CAPTIONS, write_experiment
 
-    write_experiment(folder / "experiment.py", 1e-3)
+    few = {"autoencoder_epochs": 2, "autoencoder_passes": 1, "epochs": 2, "passes": 1}
+    write_experiment(folder / "experiment.py", 1e-3, distilled_steps=(2, 1), **few)
     (folder / "mine").mkdir()
     for row, caption in enumerate(CAPTIONS):
         Image.new("RGB", (8, 8), (60 * row, 9, 9)).save(folder / "mine" / f"{row}.png")
         (folder / "mine" / f"{row}.txt").write_text(caption)
-    preset, train = folder / "tiny", ["--experiment", folder / "experiment.py", "--data", folder / "mine"]
-    if (child := os.fork()) == 0:  # so that this process stays without TensorFlow's threads
+    preset, data = folder / "tiny", ["--data", folder / "mine"]
+
+    def train(stage, *options):
+        return lambda out: ["train", stage, "--experiment", folder / "experiment.py", "--output", out / "run", *options]
+
+    latents, distilled = train("latents", *data, "--init", preset), ["--init", preset, "--lora-rank", 1]
+
+    def prepare():
         from harness import tiny_text_to_image
 
-        with contextlib.redirect_stderr(io.StringIO()):
-            tiny_text_to_image().save_to_preset(preset)
-        os._exit(0)
-    os.waitpid(child, 0)
+        from latentdiff import cli
+
+        tiny_text_to_image().save_to_preset(preset)
+        cli.main([*map(str, latents(folder / "encoded"))])
+
+    in_a_fork(prepare)
+    figures = ["explain", "--preset", preset, "--prompts", "a cat", "a red apple", "--only", "trajectory"]
     return {
-        "generate": lambda out: ["generate", "a cat", "--num-images", 20, "--preset", preset, "--output", out / "made"],
-        "train autoencoder": lambda out: ["train", "autoencoder", *train, "--output", out / "run"],
-        "info": lambda out: ["info", preset],
+        "generate": Command(lambda out: [*_generate(preset), "--output", out / "made"]),
+        "train autoencoder": Command(train("autoencoder", *data)),
+        "train latents": Command(latents),
+        "train diffusion": Command(train("diffusion", "--init", preset), folder / "encoded"),
+        "train distillation": Command(train("distillation", *distilled), folder / "encoded"),
+        "explain": Command(lambda out: [*figures, "--output", out / "figures"]),
+        "export diffusers": Command(lambda out: ["export", "diffusers", preset, "--output", out / "exported"]),
+        "export saved-model": Command(lambda out: [*_export("saved-model", preset), out / "exported" / "1"]),
+        "export litert": Command(lambda out: [*_export("litert", preset), out / "exported", "--samplers", "ddim"]),
+        "info": Command(lambda out: ["info", preset]),
     }
+
+
+def _generate(preset):
+    return ["generate", "a cat", "--num-images", 20, "--preset", preset]
+
+
+def _export(form, preset):
+    return ["export", form, "--preset", preset, "--output"]
 
 
 def main():
@@ -178,12 +238,12 @@ def main():
     times = int(times)
     with tempfile.TemporaryDirectory() as folder:
         made = make_inputs(Path(folder))
-        for name, arguments in ((name, made[name]) for name in names or made):
-            for disk_of, options in DISKS.items():
-                counts = on_a_disk(arguments, *options)
-                print(f"{name}, {disk_of} disk: {counts}: {counts.said}", flush=True)
+        for name, command in ((name, made[name]) for name in names or made):
+            for kind in DISKS:
+                counts = on_a_disk(command, kind)
+                print(f"{name}, {kind} disk: {counts}: {counts.said}", flush=True)
             for number in CODES:
-                print(f"{name}, {number.name}: {stopped(arguments, number, times)}", flush=True)
+                print(f"{name}, {number.name}: {stopped(command, number, times)}", flush=True)
 
 
 if __name__ == "__main__":
