@@ -16,7 +16,7 @@ from latentdiff.models.latent_diffusion import LatentDiffusion
 from latentdiff.models.text_encoder import TextEncoder
 from latentdiff.models.unet import UNet
 
-PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
+PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline")
 # Defaults of diffusers' pipelines; `dpmpp_2m` needs half the steps of the others.
 GUIDANCE_SCALE, NUM_STEPS, FEWER_STEPS, SAMPLE_SIZE = 7.5, 50, 25, 64
 # Names of the attention in old autoencoders.
@@ -97,9 +97,7 @@ class PartsOfFolder:
 
 def load_unet(config, num_tokens, tensors_of):
     """The `UNet` of a `Config`, for text features of so many tokens and latents of any size."""
-    channels = config.take("out_channels", 4)
-    config.expect(in_channels=channels)
-    unet = UNet((None, None, channels), num_tokens=num_tokens, **networks.unet_arguments(config))
+    unet = UNet(num_tokens=num_tokens, **networks.unet_arguments(config))
     weights.assign(weights.unet_weights(unet), tensors_of("unet", unet), f"unet of {tensors_of.path}")
     return unet
 

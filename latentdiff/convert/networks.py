@@ -27,15 +27,22 @@ TEXT = {"layer_norm_eps": 1e-5, "model_type": "clip_text_model"}
 
 
 def unet_arguments(config):
-    """Arguments of `UNet` from the `Config` of a `UNet2DConditionModel`, but for `latent_shape` and `num_tokens`.
+    """Arguments of `UNet` from the `Config` of a `UNet2DConditionModel`, but for `num_tokens`; for latents of any size.
 
     Raises:
         ValueError: a setting that `UNet` does not have; names it.
     """
     widths = tuple(config.need("block_out_channels"))
+    channels, in_channels = config.take("out_channels", 4), config.take("in_channels", 4)
+    if in_channels not in (channels, 2 * channels + 1):
+        raise ValueError(
+            f"`in_channels` in {config.path} must be {channels}, or {2 * channels + 1} for inpainting. "
+            f"Received: {in_channels=}"
+        )
     levels = _attention_levels(config, widths)
     heads = config.take("attention_head_dim", 8)  # of old, diffusers calls the number of heads so
     arguments = {
+        "latent_shape": (None, None, channels),
         "context_dim": config.need("cross_attention_dim"),
         "widths": widths,
         "num_blocks": config.take("layers_per_block", 2),
@@ -45,6 +52,7 @@ def unet_arguments(config):
         "linear_projection": config.take("use_linear_projection", False),
         "groups": config.take("norm_num_groups", 32),
         "dropout": config.take("dropout", 0.0),
+        "sees_mask": in_channels > channels,
     }
     config.expect(**UNET)
     config.ignore("sample_size", "upcast_attention", "addition_embed_type_num_heads")
@@ -134,12 +142,13 @@ def unet_config(unet, sample_size):
     _refuse(unet, activation="gelu", expansion=4, pool_context=False)
     down = [CROSS_DOWN if level in unet.attention_levels else DOWN for level in range(len(unet.widths))]
     up = [CROSS_UP if block == CROSS_DOWN else UP for block in reversed(down)]
+    channels = unet.latent_shape[-1]
     return {
         **UNET,
         "_class_name": "UNet2DConditionModel",
         "sample_size": sample_size,
-        "in_channels": unet.latent_shape[-1],
-        "out_channels": unet.latent_shape[-1],
+        "in_channels": 2 * channels + 1 if unet.sees_mask else channels,
+        "out_channels": channels,
         "block_out_channels": unet.widths,
         "down_block_types": down,
         "up_block_types": up,

@@ -11,7 +11,6 @@ from latentdiff.diffusion import samplers
 from latentdiff.whole_files import draft_of
 
 INDEX = {
-    "_class_name": "StableDiffusionPipeline",
     "feature_extractor": [None, None],
     "image_encoder": [None, None],
     "requires_safety_checker": False,
@@ -24,7 +23,7 @@ INDEX = {
 
 
 def save_diffusers(model, settings, folder, float16=False):
-    """Writes a folder that `StableDiffusionPipeline.from_pretrained` opens.
+    """Writes a folder that `DiffusionPipeline.from_pretrained` opens.
 
     Args:
         model: a `LatentDiffusion` whose parts have counterparts in diffusers.
@@ -41,7 +40,8 @@ def save_diffusers(model, settings, folder, float16=False):
         for part, config in configs.items():
             name = "scheduler_config.json" if part == "scheduler" else "config.json"
             _write_json(draft / part / name, config)
-        index = {**INDEX, "scheduler": ["diffusers", configs["scheduler"]["_class_name"]]}
+        scheduler = configs["scheduler"]["_class_name"]
+        index = {**INDEX, "_class_name": _class_name(model.unet), "scheduler": ["diffusers", scheduler]}
         _write_json(draft / "model_index.json", index)
         text_encoder = model.text_encoder
         save_tokenizer(text_encoder.tokenizer, draft / "tokenizer", text_encoder.sequence_length)
@@ -65,6 +65,11 @@ def _configs(model, settings):
         "unet": networks.unet_config(model.unet, size[0] if size[0] == size[1] else size),
         "vae": networks.autoencoder_config(autoencoder, *statistics),
     }
+
+
+def _class_name(unet):
+    """The pipeline that diffusers has for a U-Net."""
+    return f"StableDiffusion{'Inpaint' if unet.sees_mask else ''}Pipeline"
 
 
 def _variables(model):

@@ -169,9 +169,9 @@ def test_a_pipeline_of_another_kind(tmp_path):
         load_diffusers(tmp_path / "none")
 
 
-def test_unets_that_see_a_mask():
-    with pytest.raises(ValueError, match="`in_channels` in unet must be 4. Received: in_channels=9"):
-        load_unet(Config({"in_channels": 9, "out_channels": 4}, "unet"), 77, None)
+def test_unets_of_other_inputs():
+    with pytest.raises(ValueError, match="`in_channels` in unet must be 4, or 9 for inpainting. Received: in_chann"):
+        load_unet(Config({"block_out_channels": [8], "in_channels": 8, "out_channels": 4}, "unet"), 77, None)
 
 
 def test_pad_tokens():

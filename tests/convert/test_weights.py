@@ -79,6 +79,11 @@ def clip(*sizes):
 # Parameters and tensors of the published files.
 COUNTS = {
     "SD 1.5 U-Net": (lambda: weights.unet_weights(sd_unet("sd15")).values(), 859_520_964, 686),
+    "SD 1.5 U-Net for inpainting": (
+        lambda: weights.unet_weights(sd_unet("sd15", sees_mask=True)).values(),
+        859_535_364,
+        686,
+    ),
     "SD 2.1 U-Net": (lambda: weights.unet_weights(sd_unet("sd21", context_dim=1024)).values(), 865_910_724, 686),
     "autoencoder": (lambda: weights.autoencoder_weights(without_weights(Autoencoder)).values(), 83_653_863, 248),
     "CLIP L": (lambda: clip(768, 768, 12, 12, 3072), 123_060_480, 196),

@@ -10,13 +10,14 @@ from safetensors.numpy import save_file
 
 DTYPES = {"float32": "float32", "float16": "float16", "bfloat16": ml_dtypes.bfloat16}
 FILES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+RECORDED = {"inpaint": "inpainting"}
 SHARD_BYTES = 60_000
 OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 
 def golden(version):
-    """The answers of diffusers for "sd1" or "sd2", and the inputs."""
-    with np.load(GOLDEN / "stable_diffusion.npz") as file:
+    """The answers of diffusers for "sd1", "sd2" or "inpaint", and the inputs."""
+    with np.load(GOLDEN / f"{RECORDED.get(version, 'stable_diffusion')}.npz") as file:
         arrays = {name: file[name] for name in file.files}
     own = {name.removeprefix(f"{version}/"): values for name, values in arrays.items()}
     return {name: values.item() if values.ndim == 0 else values for name, values in own.items()}
@@ -73,7 +74,9 @@ def write_tokenizer(folder, pad_token, one_file=True):
 
 def write_folder(folder, answers, prefix="", old_names=False, one_file=True, scheduler=(), **layout):
     """A folder as `save_pretrained` writes it; `layout` goes to `write_weights`."""
-    write_json(folder / "model_index.json", {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "x"]})
+    inpaints = json.loads(answers["unet/config"])["in_channels"] == 9
+    kind = f"StableDiffusion{'Inpaint' if inpaints else ''}Pipeline"
+    write_json(folder / "model_index.json", {"_class_name": kind, "unet": ["diffusers", "x"]})
     config = json.loads(answers["scheduler/config"])
     write_json(folder / "scheduler" / "scheduler_config.json", {**config, **dict(scheduler)})
     for part, stem in FILES.items():
