@@ -2,6 +2,8 @@
 
 A network that has an input of such a name is conditioned on it:
 
+image_sizes       float32 (batch, 6), in pixels: height and width of the image before it was cropped, top and left edge
+                  of the crop, height and width of the result; without other knowledge those of the whole image
 masked_latents    what inpainting keeps, float32 (batch, h, w, 1 + channels): the mask, 1 where to paint, in front of
                   the latents of the image with the masked part grey
 """
@@ -13,7 +15,7 @@ from keras import ops
 
 from latentdiff.models.pixels import to_float
 
-MASKED = "masked_latents"
+SIZES, MASKED = "image_sizes", "masked_latents"
 # Of the masks in training: how many cover the whole image, and of how many boxes the others consist.
 WHOLE_SHARE, NUM_BOXES = 0.25, 4
 NUM_DRAWS = 1 + 4 * NUM_BOXES
@@ -21,7 +23,10 @@ NUM_DRAWS = 1 + 4 * NUM_BOXES
 
 def specs(latent_channels):
     """`keras.InputSpec`s of these members by name, for latents of so many channels."""
-    return {MASKED: keras.InputSpec("float32", (None, None, None, 1 + latent_channels))}
+    return {
+        SIZES: keras.InputSpec("float32", (None, 6)),
+        MASKED: keras.InputSpec("float32", (None, None, None, 1 + latent_channels)),
+    }
 
 
 def of_no_image(names, autoencoder, size, rows):
@@ -36,10 +41,11 @@ def of_no_image(names, autoencoder, size, rows):
     Returns:
         dict of tensors with so many rows.
     """
-    if MASKED not in names:
-        return {}
-    grey, everything = ops.zeros((1, *size, 3)), ops.ones((1, *size), "bool")
-    return {MASKED: ops.repeat(masked_latents(autoencoder.encode, grey, everything), rows, axis=0)}
+    members = {SIZES: image_sizes(size)} if SIZES in names else {}
+    if MASKED in names:
+        grey, everything = ops.zeros((1, *size, 3)), ops.ones((1, *size), "bool")
+        members[MASKED] = masked_latents(autoencoder.encode, grey, everything)
+    return {name: ops.repeat(member, rows, axis=0) for name, member in members.items()}
 
 
 def of_masks(names, encode, images, masks):
@@ -47,12 +53,13 @@ def of_masks(names, encode, images, masks):
     return {MASKED: masked_latents(encode, images, masks)} if MASKED in names else {}
 
 
-def of_training(names, autoencoder, images, draw):
+def of_training(names, autoencoder, latents, images, draw):
     """Those of these members that are among `names`, of images for training, with random masks.
 
     Args:
         names: members that a network takes and that the data do not hold.
         autoencoder: the `Autoencoder`.
+        latents: (batch, h, w, channels), of the images.
         images: (batch, height, width, 3), or None where the data hold none.
         draw: function of a shape that gives standard Gaussian numbers (batch, *shape).
 
@@ -62,12 +69,24 @@ def of_training(names, autoencoder, images, draw):
     Raises:
         ValueError: a network that sees masks, and no images.
     """
+    rows, *sides = ops.shape(latents)[:3]
+    size = [autoencoder.downsampling * side for side in sides]
+    members = {SIZES: ops.repeat(image_sizes(size), rows, axis=0)} if SIZES in names else {}
     if MASKED not in names:
-        return {}
+        return members
     if images is None:
         raise ValueError(f"`data` must hold 'images', or {MASKED!r} beside its 'latents'. Received: neither")
-    masks = random_masks(draw((NUM_DRAWS,)), ops.shape(images)[1:3])
-    return {MASKED: ops.stop_gradient(masked_latents(autoencoder.encode, images, masks))}
+    masks = random_masks(draw((NUM_DRAWS,)), size)
+    return {**members, MASKED: ops.stop_gradient(masked_latents(autoencoder.encode, images, masks))}
+
+
+def image_sizes(size):
+    """The member of this name for an image that was not cropped, of `size` (height, width): float32 (1, 6).
+
+    Reference: Podell et al., SDXL: Improving Latent Diffusion Models for High-Resolution Image Synthesis, 2023,
+    arXiv:2307.01952, section 2.2.
+    """
+    return ops.stack([ops.cast(side, "float32") for side in (*size, 0, 0, *size)])[None]
 
 
 def masked_latents(encode, images, masks):

@@ -48,8 +48,8 @@ class LatentDiffusion(TrainableModel):
         captions: str (batch,) in arrays and lists (see `prepare`), or
         token_ids: int32 (batch, tokens), from `text_encoder.tokenize`, or
         context and context_mask: cached ones from `text_encoder.encode`.
-        Further entries must have the names of what else the network is conditioned on. For a network that sees masks,
-        `masked_latents` are made of the images, with random masks, where they are left out.
+        Further entries must have the names of what else the network is conditioned on. Those of `image_members` are
+        made where they are left out: `image_sizes` for whole images, `masked_latents` of images and random masks.
 
     Returns:
         A dict of `prediction` and `target`, float32 (batch, h, w, channels), and `weights`, float32 (batch,).
@@ -187,7 +187,7 @@ class LatentDiffusion(TrainableModel):
         """What the network is conditioned on beside the text, where the data do not hold it."""
         names = set(self.conditioning_names) - set(data)
         draw = functools.partial(self._draw, latents, training=training, stream=1)
-        return image_members.of_training(names, self.autoencoder, data.get("images"), draw)
+        return image_members.of_training(names, self.autoencoder, latents, data.get("images"), draw)
 
     def _conditioning(self, data, training):
         """The conditioning, with a part of the captions dropped while training."""

@@ -65,7 +65,7 @@ def go_up(x, skips, resnet, transformer, widths, num_blocks, attention_levels, d
 class UNet(keras.Model):
     """Residual blocks and attention at falling, then rising resolution, with skip connections between the two halves.
 
-    With the right arguments it is the U-Net of Stable Diffusion 1.5 or 2.1, operation by operation; no weights of
+    With the right arguments it is the U-Net of Stable Diffusion 1.5, 2.1 or XL, operation by operation; no weights of
     theirs come with it.
 
     Args:
@@ -87,6 +87,9 @@ class UNet(keras.Model):
         groups: groups of the normalizations.
         dropout: rate in the residual blocks.
         sees_mask: take `masked_latents`, as the U-Nets for inpainting do.
+        pooled_dim: width of `pooled_context`, which joins the time embedding together with `image_sizes`, as in Stable
+            Diffusion XL; None for neither.
+        size_waves_dim: cosines and sines of each of the image sizes.
 
     Call arguments (a dict):
         noisy_latents: float (batch, height, width, channels).
@@ -94,6 +97,8 @@ class UNet(keras.Model):
         context: float (batch, tokens, context_dim).
         context_mask: bool (batch, tokens), False where a token is padding; it is then never looked at.
         masked_latents: with `sees_mask`, float (batch, height, width, 1 + channels), see `image_members`.
+        pooled_context: with `pooled_dim`, float (batch, pooled_dim).
+        image_sizes: with `pooled_dim`, float (batch, 6), see `image_members`.
 
     Returns:
         float32 (batch, height, width, channels), the prediction.
@@ -121,6 +126,8 @@ class UNet(keras.Model):
         groups=32,
         dropout=0.0,
         sees_mask=False,
+        pooled_dim=None,
+        size_waves_dim=256,
         dtype=None,
         name="unet",
         **kwargs,
@@ -141,9 +148,11 @@ class UNet(keras.Model):
             "groups": groups,
             "dropout": dropout,
             "sees_mask": sees_mask,
+            "pooled_dim": pooled_dim,
+            "size_waves_dim": size_waves_dim,
         }
         check_levels(latent_shape, widths, attention_levels)
-        inputs = network_inputs(latent_shape, context_dim, num_tokens, sees_mask)
+        inputs = network_inputs(latent_shape, context_dim, num_tokens, sees_mask, pooled_dim)
         prediction = self._graph(inputs, dtype=dtype, **config)
         super().__init__(inputs=inputs, outputs=prediction, name=name, **kwargs)
         self._config = {**config, **dtypes.given(dtype)}
@@ -156,7 +165,8 @@ class UNet(keras.Model):
         """The prediction, from symbolic inputs."""
         groups = config["groups"]
         shape = {"num_blocks": num_blocks, "attention_levels": attention_levels, "widths": widths, "dtype": dtype}
-        time_embedding = embed_time(inputs, widths[0], 4 * widths[0], config["pool_context"], dtype)
+        sizes = config["size_waves_dim"]
+        time_embedding = embed_time(inputs, widths[0], 4 * widths[0], config["pool_context"], dtype, sizes)
         make_transformer = functools.partial(
             SpatialTransformer,
             groups=groups,

@@ -4,9 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from convert.tiny_folders import FILES, golden, tensors, write_folder, write_weights
+from convert.tiny_folders import FILES, golden, single_file, tensors, write_folder, write_weights
 from golden.clip_words import NEGATIVE, PROMPT
-from golden.original_names import original
 from harness import arrays, first_fast
 from safetensors.numpy import load_file
 
@@ -71,8 +70,7 @@ def test_written_for_diffusers(imported, tmp_path):
 @pytest.mark.slow
 def test_single_file(imported, tmp_path):
     answers, pipeline, folder = imported
-    configs = {part: json.loads(answers[f"{part}/config"]) for part in FILES}
-    write_weights(tmp_path, "all", original({part: tensors(answers, part) for part in FILES}, configs))
+    write_weights(tmp_path, "all", single_file(answers))
     model, _ = load_diffusers(folder, weights_file=tmp_path / "all.safetensors")
     for mine, theirs in zip(model.unet.weights, pipeline.model.unet.weights, strict=True):
         np.testing.assert_array_equal(mine, theirs, err_msg=mine.path)

@@ -51,7 +51,7 @@ def test_random_masks_cover_everything_in_a_quarter_else_boxes():
 def test_a_network_without_the_input_gets_no_member(adaptable):
     assert image_members.of_no_image(adaptable.conditioning_names, adaptable.autoencoder, (8, 8), 2) == {}
     assert image_members.of_masks(adaptable.conditioning_names, None, IMAGES, MASKS) == {}
-    assert image_members.of_training(adaptable.conditioning_names, adaptable.autoencoder, IMAGES, None) == {}
+    assert image_members.of_training(adaptable.conditioning_names, adaptable.autoencoder, IMAGES, IMAGES, None) == {}
 
 
 # === Sampling ===
