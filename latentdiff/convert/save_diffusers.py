@@ -12,6 +12,7 @@ from latentdiff.models.clip_pair import ClipPair
 from latentdiff.whole_files import draft_of
 
 INDEX = {
+    "_diffusers_version": "0.42.0",  # whose layout this is; it refuses to open an inpainting pipeline of none
     "feature_extractor": [None, None],
     "image_encoder": [None, None],
     "text_encoder": ["transformers", "CLIPTextModel"],

@@ -56,7 +56,7 @@ def test_written_for_diffusers(imported, tmp_path):
     answers, pipeline, _ = imported
     TextToImage.from_pipeline(pipeline).export_diffusers(tmp_path / "out")
     index = json.loads((tmp_path / "out" / "model_index.json").read_text())
-    assert index["_class_name"] == "StableDiffusionInpaintPipeline"
+    assert index["_class_name"] == "StableDiffusionInpaintPipeline" and index["_diffusers_version"]
     config, expected = json.loads((tmp_path / "out" / "unet" / "config.json").read_text()), answers["unet/config"]
     assert {name: config[name] for name in ("in_channels", "out_channels")} == {"in_channels": 9, "out_channels": 4}
     assert json.loads(expected)["in_channels"] == 9
