@@ -119,6 +119,27 @@ def _unet_block(way, index, place, rest, count):
     return f"{stage}.resnets.{block}.{_replaced(rest, RESNET)}"
 
 
+def unet_layer_name(name, unet):
+    """The inverse of `unet_name` for the name of a layer, without that of its tensor."""
+    found = re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.?(.*)", name)
+    if not found:
+        whole = _replaced(name, _inverse(UNET))
+        return _replaced(whole, _inverse(RESNET), after=r"middle_block\.[02]\.")
+    way, level, kind, block, rest = found[1], int(found[2]), found[3], int(found[4]), found[5]
+    first = level * (unet.num_blocks + 1) + (way == "down")
+    if kind == "downsamplers":
+        return f"input_blocks.{first + unet.num_blocks}.0.op"
+    if kind == "upsamplers":
+        attends = len(unet.widths) - 1 - level in unet.attention_levels
+        return f"output_blocks.{first + unet.num_blocks}.{1 + attends}.conv"
+    place, inner = (1, rest) if kind == "attentions" else (0, _replaced(rest, _inverse(RESNET)))
+    return f"{'input' if way == 'down' else 'output'}_blocks.{first + block}.{place}.{inner}"
+
+
+def _inverse(table):
+    return {new: old for old, new in table.items()}
+
+
 def autoencoder_name(name, autoencoder):
     """The name in diffusers of a tensor of an autoencoder, whose levels the file counts from the finest on."""
     half, _, rest = name.partition(".")

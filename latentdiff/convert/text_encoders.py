@@ -22,7 +22,8 @@ def load_text_encoder(folder, tensors_of, clip_skip=0):
 
     arguments = _arguments(folder / "text_encoder")
     tokenizer = _tokenizer(folder / "tokenizer", arguments)
-    backbone = keras_hub.models.CLIPTextEncoder(**arguments)
+    # By its name layers have the same paths when it is opened from a preset.
+    backbone = keras_hub.models.CLIPTextEncoder(**arguments, name="clip_text_encoder")
     length = arguments["max_sequence_length"]
     text_encoder = TextEncoder(backbone, tokenizer, length, mask_padding=False, clip_skip=clip_skip)
     _assign(weights.text_parts(text_encoder), tensors_of)
