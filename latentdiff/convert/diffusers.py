@@ -1,4 +1,4 @@
-"""Stable Diffusion 1 and 2 from folders in diffusers' layout, or with weights in a single file."""
+"""Stable Diffusion 1, 2 and XL from folders in diffusers' layout, or with weights in a single file."""
 
 import re
 from pathlib import Path
@@ -9,22 +9,22 @@ from latentdiff.convert.folders import weight_files
 from latentdiff.convert.hub import local_folder
 from latentdiff.convert.original import OriginalFile
 from latentdiff.convert.tensors import Tensors
-from latentdiff.convert.tokenizers import load_tokenizer
+from latentdiff.convert.text_encoders import load_text_encoder, load_two_text_encoders
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
 from latentdiff.models.autoencoder import Autoencoder
 from latentdiff.models.latent_diffusion import LatentDiffusion
-from latentdiff.models.text_encoder import TextEncoder
 from latentdiff.models.unet import UNet
 
-PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
+XL = "StableDiffusionXL"
+PIPELINES = tuple(f"{kind}{task}Pipeline" for kind in ("StableDiffusion", XL) for task in ("", "Img2Img", "Inpaint"))
 # Defaults of diffusers' pipelines; `dpmpp_2m` needs half the steps of the others.
-GUIDANCE_SCALE, NUM_STEPS, FEWER_STEPS, SAMPLE_SIZE = 7.5, 50, 25, 64
+GUIDANCE_SCALE, XL_GUIDANCE_SCALE, NUM_STEPS, FEWER_STEPS, SAMPLE_SIZE = 7.5, 5.0, 50, 25, 64
 # Names of the attention in old autoencoders.
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 def load_diffusers(source, variant=None, clip_skip=0, weights_file=None):
-    """Opens Stable Diffusion 1.x or 2.x from a folder that diffusers wrote.
+    """Opens Stable Diffusion 1.x, 2.x or XL from a folder that diffusers wrote.
 
     Args:
         source: the folder, with model_index.json, or hf://OWNER/NAME.
@@ -41,11 +41,7 @@ def load_diffusers(source, variant=None, clip_skip=0, weights_file=None):
             or of another shape, a file that is damaged or pickled; names it.
     """
     folder = Path(local_folder(source, variant))
-    index = read_json(folder / "model_index.json")
-    if index.get("_class_name") not in PIPELINES:
-        raise ValueError(
-            f"`source` must be a pipeline of {PIPELINES}. Received: {source}, a {index.get('_class_name')}"
-        )
+    index = _checked_index(folder, source)
     tensors_of = OriginalFile(weights_file) if weights_file else PartsOfFolder(folder, variant)
     scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
     schedule, prediction_type = schedulers.schedule_arguments(scheduler)
@@ -53,27 +49,45 @@ def load_diffusers(source, variant=None, clip_skip=0, weights_file=None):
     unet_config = read_config(folder / "unet" / "config.json")
     sample_size = unet_config.take("sample_size", SAMPLE_SIZE)
     autoencoder = load_autoencoder(folder / "vae", tensors_of)
-    text_encoder = load_text_encoder(folder / "text_encoder", folder / "tokenizer", tensors_of, clip_skip)
+    if is_xl := index["_class_name"].startswith(XL):
+        zero_empty = index.get("force_zeros_for_empty_prompt", True)
+        text_encoder = load_two_text_encoders(folder, tensors_of, clip_skip, zero_empty)
+    else:
+        text_encoder = load_text_encoder(folder, tensors_of, clip_skip)
     unet = load_unet(unet_config, text_encoder.sequence_length, tensors_of)
     parts = (autoencoder, text_encoder, unet, NoiseSchedule(**schedule))
     model = LatentDiffusion(*parts, prediction_type=prediction_type)
-    return model, default_settings(sampler, sample_size, autoencoder.downsampling)
+    guidance_scale = XL_GUIDANCE_SCALE if is_xl else GUIDANCE_SCALE
+    return model, default_settings(sampler, sample_size, autoencoder.downsampling, guidance_scale)
 
 
-def default_settings(sampler, sample_size, downsampling):
+def _checked_index(folder, source):
+    """The entries of model_index.json, of a pipeline that can be opened."""
+    index = read_json(folder / "model_index.json")
+    if index.get("_class_name") not in PIPELINES:
+        raise ValueError(
+            f"`source` must be a pipeline of {PIPELINES}. Received: {source}, a {index.get('_class_name')}"
+        )
+    if index.get("requires_aesthetics_score"):
+        raise ValueError(f"`source` must be a base model, no refiner. Received: {source}, which needs aesthetic scores")
+    return index
+
+
+def default_settings(sampler, sample_size, downsampling, guidance_scale):
     """The arguments of a pipeline beside the model.
 
     Args:
         sampler: name and arguments of the sampler.
         sample_size: side of the latents, or (height, width).
         downsampling: pixels per latent position.
+        guidance_scale: float.
     """
     sides = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
     return {
         "image_size": tuple(side * downsampling for side in sides),
         "sampler": sampler,
         "num_steps": FEWER_STEPS if sampler["name"] == "dpmpp_2m" else NUM_STEPS,
-        "guidance_scale": GUIDANCE_SCALE,
+        "guidance_scale": guidance_scale,
     }
 
 
@@ -91,15 +105,13 @@ class PartsOfFolder:
 
     def __call__(self, part, network):
         """The `Tensors` of a part, by their present names in diffusers."""
-        rename = {"unet": str, "vae": _autoencoder_name, "text_encoder": _text_name}[part]
+        rename = {"unet": str, "vae": _autoencoder_name}.get(part, _text_name)
         return Tensors(weight_files(self.path / part, self.variant), rename)
 
 
 def load_unet(config, num_tokens, tensors_of):
     """The `UNet` of a `Config`, for text features of so many tokens and latents of any size."""
-    channels = config.take("out_channels", 4)
-    config.expect(in_channels=channels)
-    unet = UNet((None, None, channels), num_tokens=num_tokens, **networks.unet_arguments(config))
+    unet = UNet(num_tokens=num_tokens, **networks.unet_arguments(config))
     weights.assign(weights.unet_weights(unet), tensors_of("unet", unet), f"unet of {tensors_of.path}")
     return unet
 
@@ -114,28 +126,6 @@ def load_autoencoder(folder, tensors_of):
     for variable, value in ((autoencoder.latent_mean, mean), (autoencoder.latent_std, std)):
         variable.assign([value] * autoencoder.latent_channels)
     return autoencoder
-
-
-def load_text_encoder(folder, tokenizer_folder, tensors_of, clip_skip=0):
-    """The `TextEncoder` of the folders of a `CLIPTextModel` and of its tokenizer. It attends to padding, too."""
-    import keras_hub
-
-    arguments = networks.text_arguments(read_config(folder / "config.json"))
-    tokenizer = load_tokenizer(tokenizer_folder)
-    if tokenizer.vocabulary_size() != arguments["vocabulary_size"]:
-        raise ValueError(
-            f"The vocabulary in {tokenizer_folder} must have as many entries as the text encoder embeds, "
-            f"{arguments['vocabulary_size']}. Received: {tokenizer.vocabulary_size()}"
-        )
-    backbone = keras_hub.models.CLIPTextEncoder(**arguments)
-    length = arguments["max_sequence_length"]
-    text_encoder = TextEncoder(backbone, tokenizer, length, mask_padding=False, clip_skip=clip_skip)
-    weights.assign(
-        weights.text_weights(text_encoder),
-        tensors_of("text_encoder", text_encoder),
-        f"text_encoder of {tensors_of.path}",
-    )
-    return text_encoder
 
 
 def _autoencoder_name(name):

@@ -1,8 +1,12 @@
 """Folders in diffusers' layout on the Hugging Face Hub."""
 
 SCHEME = "hf://"
-PARTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-SETTINGS = ("model_index.json", "*/config.json", "scheduler/*.json", "tokenizer/*.json", "tokenizer/merges.txt")
+PARTS = {
+    **dict.fromkeys(("unet", "vae"), "diffusion_pytorch_model"),
+    **dict.fromkeys(("text_encoder", "text_encoder_2"), "model"),
+}
+TOKENIZERS = [f"{folder}/{file}" for folder in ("tokenizer", "tokenizer_2") for file in ("*.json", "merges.txt")]
+SETTINGS = ("model_index.json", "*/config.json", "scheduler/*.json", *TOKENIZERS)
 
 
 def local_folder(source, variant=None):

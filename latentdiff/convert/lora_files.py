@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from latentdiff.convert.lora_names import known_names, kohya_name, layer_names
+from latentdiff.convert.lora_names import known_names, kohya_names, layer_names
 from latentdiff.whole_files import write_bytes
 
 LAYOUTS, DTYPES = ("diffusers", "kohya"), ("float32", "float16")
@@ -79,12 +79,13 @@ def save_lora(path, model, name="lora", layout="diffusers", dtype="float32"):
     for argument, value, known in (("layout", layout, LAYOUTS), ("dtype", dtype, DTYPES)):
         if value not in known:
             raise ValueError(f"`{argument}` must be one of {list(known)}. Received: {argument}={value!r}")
-    lora, layers, names = model.lora[name], model.lora.layers(), layer_names(model)
+    lora, layers = model.lora[name], model.lora.layers()
+    names = kohya_names(model) if layout == "kohya" else layer_names(model)
     tensors = {}
     for path_, (down, up) in lora.matrices.items():
         down, up = _to_torch(*map(ops.convert_to_numpy, (down, up)), tuple(layers[path_]._kernel.shape))
         if layout == "kohya":
-            key = kohya_name(names[path_])
+            key = names[path_]
             tensors |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up}
             tensors[f"{key}.alpha"] = np.array(lora.alphas[path_], "float32")
         else:
@@ -100,7 +101,7 @@ def parse_lora(tensors, metadata, names):
     Args:
         tensors: dict of key -> array in PyTorch's layout.
         metadata: dict of str -> str, that of the file.
-        names: dict of the name of a layer -> its path, see `known_names`.
+        names: dict of the name of a layer -> its path, see `known_names`; matrices of layers without one are left out.
 
     Returns:
         matrices: dict of path -> (down (rows, rank), up (rank, columns)), float32.
@@ -151,10 +152,10 @@ def _by_layer(tensors, names):
         if kind := next((kind for part, kind in REFUSED.items() if part in key), None):
             raise ValueError(f"it holds {kind} ({key}), which is not supported")
         layer, role = _parse(key)
-        if layer in names:
-            found.setdefault(layer, {})[role] = values
-        else:
+        if layer not in names:
             unknown.append(key)
+        elif names[layer] is not None:
+            found.setdefault(layer, {})[role] = values
     if unknown:
         rest = f" and {len(unknown) - 3} others" if len(unknown) > 3 else ""
         raise ValueError(f"the model has no layers for {', '.join(unknown[:3])}{rest}")

@@ -7,6 +7,7 @@ LEAVES = {
     **dict.fromkeys(("beta", "offset", "bias"), "bias"),
 }
 PARTS = {
+    "added_embedding": "add_embedding",
     "time_dense": "time_emb_proj",
     "shortcut": "conv_shortcut",
     "self_attention": "attn1",

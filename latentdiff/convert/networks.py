@@ -3,6 +3,8 @@
 The defaults here are those of diffusers and transformers.
 """
 
+from latentdiff.models.clip_pair import ClipPair
+
 DOWN, CROSS_DOWN = "DownBlock2D", "CrossAttnDownBlock2D"
 UP, CROSS_UP = "UpBlock2D", "CrossAttnUpBlock2D"
 # What the networks are here, and what diffusers lets one choose.
@@ -21,21 +23,29 @@ UNET = {
     "resnet_time_scale_shift": "default",
     "time_embedding_type": "positional",
 }
+NUM_SIZES = 6
 AUTOENCODER = {"act_fn": "silu", "in_channels": 3, "out_channels": 3}
 AUTOENCODER |= {"use_quant_conv": True, "use_post_quant_conv": True}
 TEXT = {"layer_norm_eps": 1e-5, "model_type": "clip_text_model"}
 
 
 def unet_arguments(config):
-    """Arguments of `UNet` from the `Config` of a `UNet2DConditionModel`, but for `latent_shape` and `num_tokens`.
+    """Arguments of `UNet` from the `Config` of a `UNet2DConditionModel`, but for `num_tokens`; for latents of any size.
 
     Raises:
         ValueError: a setting that `UNet` does not have; names it.
     """
     widths = tuple(config.need("block_out_channels"))
+    channels, in_channels = config.take("out_channels", 4), config.take("in_channels", 4)
+    if in_channels not in (channels, 2 * channels + 1):
+        raise ValueError(
+            f"`in_channels` in {config.path} must be {channels}, or {2 * channels + 1} for inpainting. "
+            f"Received: {in_channels=}"
+        )
     levels = _attention_levels(config, widths)
     heads = config.take("attention_head_dim", 8)  # of old, diffusers calls the number of heads so
     arguments = {
+        "latent_shape": (None, None, channels),
         "context_dim": config.need("cross_attention_dim"),
         "widths": widths,
         "num_blocks": config.take("layers_per_block", 2),
@@ -45,11 +55,24 @@ def unet_arguments(config):
         "linear_projection": config.take("use_linear_projection", False),
         "groups": config.take("norm_num_groups", 32),
         "dropout": config.take("dropout", 0.0),
+        "sees_mask": in_channels > channels,
+        **_added_embedding(config),
     }
     config.expect(**UNET)
     config.ignore("sample_size", "upcast_attention", "addition_embed_type_num_heads")
     config.finish()
     return arguments
+
+
+def _added_embedding(config):
+    """What joins the time embedding: in Stable Diffusion XL the whole text and six numbers."""
+    config.expect(addition_embed_type=(None, "text_time"))
+    waves_dim, inputs_dim = (
+        config.take(name) for name in ("addition_time_embed_dim", "projection_class_embeddings_input_dim")
+    )
+    if waves_dim is None or inputs_dim is None:
+        return {}
+    return {"pooled_dim": inputs_dim - NUM_SIZES * waves_dim, "size_waves_dim": waves_dim}
 
 
 def _attention_levels(config, widths):
@@ -134,12 +157,13 @@ def unet_config(unet, sample_size):
     _refuse(unet, activation="gelu", expansion=4, pool_context=False)
     down = [CROSS_DOWN if level in unet.attention_levels else DOWN for level in range(len(unet.widths))]
     up = [CROSS_UP if block == CROSS_DOWN else UP for block in reversed(down)]
+    channels = unet.latent_shape[-1]
     return {
         **UNET,
         "_class_name": "UNet2DConditionModel",
         "sample_size": sample_size,
-        "in_channels": unet.latent_shape[-1],
-        "out_channels": unet.latent_shape[-1],
+        "in_channels": 2 * channels + 1 if unet.sees_mask else channels,
+        "out_channels": channels,
         "block_out_channels": unet.widths,
         "down_block_types": down,
         "up_block_types": up,
@@ -150,6 +174,15 @@ def unet_config(unet, sample_size):
         "use_linear_projection": unet.linear_projection,
         "norm_num_groups": unet.groups,
         "dropout": unet.dropout,
+        **(_added_embedding_config(unet) if unet.pooled_dim else {}),
+    }
+
+
+def _added_embedding_config(unet):
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": unet.size_waves_dim,
+        "projection_class_embeddings_input_dim": unet.pooled_dim + NUM_SIZES * unet.size_waves_dim,
     }
 
 
@@ -180,27 +213,41 @@ def autoencoder_config(autoencoder, mean, std):
     }
 
 
-def text_config(text_encoder):
-    """The config of a `CLIPTextModel` with the weights of a `TextEncoder` around a `CLIPTextEncoder`.
+def text_configs(text_encoder):
+    """The configs of the `CLIPTextModel`, and perhaps of the second one, with the weights of a `TextEncoder`.
+
+    Returns:
+        dict of the name of a part in diffusers -> its config.
 
     Raises:
         ValueError: an argument that diffusers does not have; names it.
     """
     _refuse(text_encoder, mask_padding=False, clip_skip=0, separator_id=None)
     backbone = text_encoder.backbone
+    if not isinstance(backbone, ClipPair):
+        _refuse(text_encoder, zero_empty=False)
+        return {"text_encoder": _text_config(text_encoder, backbone)}
+    _refuse(backbone, skipped_layers=1)
+    second = _text_config(text_encoder, backbone.second, pad_token_id=backbone.second_pad_id)
+    second |= {"architectures": ["CLIPTextModelWithProjection"], "projection_dim": backbone.projection.units}
+    return {"text_encoder": _text_config(text_encoder, backbone.first), "text_encoder_2": second}
+
+
+def _text_config(text_encoder, clip, **changes):
     return {
         **TEXT,
         "architectures": ["CLIPTextModel"],
-        "vocab_size": backbone.vocabulary_size,
-        "hidden_size": backbone.hidden_dim,
-        "num_hidden_layers": backbone.num_layers,
-        "num_attention_heads": backbone.num_heads,
-        "intermediate_size": backbone.intermediate_dim,
-        "hidden_act": backbone.intermediate_activation,
-        "max_position_embeddings": backbone.max_sequence_length,
+        "vocab_size": clip.vocabulary_size,
+        "hidden_size": clip.hidden_dim,
+        "num_hidden_layers": clip.num_layers,
+        "num_attention_heads": clip.num_heads,
+        "intermediate_size": clip.intermediate_dim,
+        "hidden_act": clip.intermediate_activation,
+        "max_position_embeddings": clip.max_sequence_length,
         "bos_token_id": text_encoder.start_id,
         "eos_token_id": text_encoder.end_id,
         "pad_token_id": text_encoder.pad_id,
+        **changes,
     }
 
 

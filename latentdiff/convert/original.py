@@ -8,13 +8,21 @@ from latentdiff.convert.tensors import Tensors, open_file
 # What a file may hold beside the parts: the schedule, averages of the U-Net, and the other half of CLIP.
 SPARE = re.compile(
     r"(model_ema\.|betas$|alphas_cumprod|sqrt_|log_one_minus_|posterior_|logvar$|lvlb_weights$|"
-    r"cond_stage_model\.(model\.(text_projection|logit_scale|attn_mask)|logit_scale$|transformer\.text_projection)).*"
+    r"cond_stage_model\.(model\.(text_projection|logit_scale|attn_mask)|logit_scale$|transformer\.text_projection)|"
+    r"conditioner\.embedders\.(0\.logit_scale|0\.transformer\.text_projection|1\.model\.(logit_scale|attn_mask))).*"
 )
 PREFIXES = {
     "unet": ("model.diffusion_model.",),
     "vae": ("first_stage_model.",),
-    "text_encoder": ("cond_stage_model.transformer.", "cond_stage_model.model."),
+    "text_encoder": (
+        "cond_stage_model.transformer.",
+        "cond_stage_model.model.",
+        "conditioner.embedders.0.transformer.",
+    ),
+    "text_encoder_2": ("conditioner.embedders.1.model.",),
 }
+# OpenCLIP multiplies by the projection from the left.
+TRANSPOSED = ("text_projection.weight",)
 RESNET = {
     "in_layers.0": "norm1",
     "in_layers.2": "conv1",
@@ -26,6 +34,8 @@ RESNET = {
 UNET = {
     "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2",
+    "label_emb.0.0": "add_embedding.linear_1",
+    "label_emb.0.2": "add_embedding.linear_2",
     "input_blocks.0.0": "conv_in",
     "out.0": "conv_norm_out",
     "out.2": "conv_out",
@@ -44,6 +54,7 @@ AUTOENCODER = {
     "norm_out": "conv_norm_out",
 }
 OPEN_CLIP = {
+    "text_projection": "text_projection.weight",
     "token_embedding": "embeddings.token_embedding",
     "positional_embedding": "embeddings.position_embedding.weight",
     "ln_final": "final_layer_norm",
@@ -75,14 +86,14 @@ class OriginalFile:
 
     def __call__(self, part, network):
         """The `Tensors` of a part, by their names in diffusers; `network` is the Keras model of the part."""
-        rename = {"unet": unet_name, "vae": autoencoder_name, "text_encoder": text_name}[part]
+        rename = {"unet": unet_name, "vae": autoencoder_name}.get(part, text_name)
 
         def name_here(name):
             prefix = next((prefix for prefix in PREFIXES[part] if name.startswith(prefix)), None)
             spare = prefix is None or SPARE.match(name)
             return None if spare else rename(name.removeprefix(prefix), network)
 
-        return Tensors([self.path], name_here)
+        return Tensors([self.path], name_here, TRANSPOSED)
 
 
 def unet_name(name, unet):
@@ -108,6 +119,27 @@ def _unet_block(way, index, place, rest, count):
     return f"{stage}.resnets.{block}.{_replaced(rest, RESNET)}"
 
 
+def unet_layer_name(name, unet):
+    """The inverse of `unet_name` for the name of a layer, without that of its tensor."""
+    found = re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.?(.*)", name)
+    if not found:
+        whole = _replaced(name, _inverse(UNET))
+        return _replaced(whole, _inverse(RESNET), after=r"middle_block\.[02]\.")
+    way, level, kind, block, rest = found[1], int(found[2]), found[3], int(found[4]), found[5]
+    first = level * (unet.num_blocks + 1) + (way == "down")
+    if kind == "downsamplers":
+        return f"input_blocks.{first + unet.num_blocks}.0.op"
+    if kind == "upsamplers":
+        attends = len(unet.widths) - 1 - level in unet.attention_levels
+        return f"output_blocks.{first + unet.num_blocks}.{1 + attends}.conv"
+    place, inner = (1, rest) if kind == "attentions" else (0, _replaced(rest, _inverse(RESNET)))
+    return f"{'input' if way == 'down' else 'output'}_blocks.{first + block}.{place}.{inner}"
+
+
+def _inverse(table):
+    return {new: old for old, new in table.items()}
+
+
 def autoencoder_name(name, autoencoder):
     """The name in diffusers of a tensor of an autoencoder, whose levels the file counts from the finest on."""
     half, _, rest = name.partition(".")
@@ -122,14 +154,14 @@ def autoencoder_name(name, autoencoder):
     return f"{half}.{_replaced(rest, AUTOENCODER).replace('nin_shortcut', 'conv_shortcut')}"
 
 
-def text_name(name, text_encoder):
-    """The name in diffusers of a tensor of the text encoder, whose own names are those of HF's CLIP or of OpenCLIP.
+def text_name(name, clip):
+    """The name in diffusers of a tensor of a text encoder, whose own names are those of HF's CLIP or of OpenCLIP.
 
     OpenCLIP has query, key and value in one tensor: three names. Stable Diffusion 2 does without its last layer.
     """
     if found := re.match(r"transformer\.resblocks\.(\d+)\.(.*)", name):
         layer, rest = int(found[1]), found[2]
-        if layer >= text_encoder.backbone.num_layers:
+        if layer >= clip.num_layers:
             return None
         stage = f"encoder.layers.{layer}"
         if rest.startswith("attn.in_proj_"):

@@ -20,13 +20,14 @@ class Tensors:
         paths: paths of `.safetensors` files, which hold different tensors.
         rename: function from the name of a tensor in a file to the name that it has here; to a tuple of names for one
             whose rows are those of several tensors, in equal parts; or to None for one that is left out.
+        transposed: names, here, of matrices that the files hold transposed.
 
     Raises:
         ValueError: a file that is damaged, or two tensors of one name; names the file.
     """
 
-    def __init__(self, paths, rename=lambda name: name):
-        self._places, self._shapes = {}, {}
+    def __init__(self, paths, rename=lambda name: name, transposed=()):
+        self._places, self._shapes, self._transposed = {}, {}, transposed
         for path in map(Path, paths):
             with open_file(path) as file:
                 _refuse_duplicates(path)
@@ -48,7 +49,7 @@ class Tensors:
 
     def shape(self, name):
         """The shape of a tensor, from the header of its file."""
-        return self._shapes[name]
+        return self._shapes[name][::-1] if name in self._transposed else self._shapes[name]
 
     def __getitem__(self, name):
         """A tensor as a float32 array.
@@ -64,7 +65,8 @@ class Tensors:
             values = file.get_tensor(stored)
         if parts > 1:
             values = np.split(values, parts)[index]
-        return values.astype("float32", copy=False)
+        values = values.astype("float32", copy=False)
+        return values.T if name in self._transposed else values
 
 
 @contextlib.contextmanager

@@ -56,13 +56,12 @@ def _pads_with_end(folder, vocabulary):
     return token == END
 
 
-def save_tokenizer(tokenizer, folder, sequence_length):
+def save_tokenizer(tokenizer, folder, sequence_length, pad_id):
     """Writes a `CLIPTokenizer` into a folder, as the files that all versions of transformers read."""
     folder.mkdir()
     merges = [merge for merge in tokenizer.merges if not merge.startswith("#version")]
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
-    pad = END if tokenizer.pad_with_end_token else tokenizer.id_to_token(0)
-    marks = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": pad}
+    marks = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": tokenizer.id_to_token(pad_id)}
     files = {
         "vocab.json": dict(tokenizer.vocabulary),
         "special_tokens_map.json": marks,

@@ -5,6 +5,7 @@ from keras import ops
 
 from latentdiff.convert import layouts
 from latentdiff.convert.names import autoencoder_name, text_name, unet_name
+from latentdiff.models.clip_pair import ClipPair
 
 
 def unet_weights(unet):
@@ -23,11 +24,26 @@ def autoencoder_weights(autoencoder):
     }
 
 
-def text_weights(text_encoder):
-    """The variables of a `TextEncoder` around KerasHub's `CLIPTextEncoder` by their names in diffusers."""
+def clip_weights(clip):
+    """The variables of KerasHub's `CLIPTextEncoder` by their names in diffusers."""
+    prefix = f"{clip.name}_"  # of the layers' names, once the backbone was opened from its config
+    return {text_name(variable.path.removeprefix(prefix)): variable for variable in clip.variables}
+
+
+def text_parts(text_encoder):
+    """The networks of a `TextEncoder` around a `CLIPTextEncoder` or a `ClipPair`, and their variables by name.
+
+    Returns:
+        dict of the name of a part in diffusers -> (network, dict of variables).
+    """
     backbone = text_encoder.backbone
-    prefix = f"{backbone.name}_"  # of the layers' names, once the backbone was opened from its config
-    return {text_name(variable.path.removeprefix(prefix)): variable for variable in backbone.variables}
+    if not isinstance(backbone, ClipPair):
+        return {"text_encoder": (backbone, clip_weights(backbone))}
+    projection = {"text_projection.weight": backbone.projection.kernel}
+    return {
+        "text_encoder": (backbone.first, clip_weights(backbone.first)),
+        "text_encoder_2": (backbone.second, {**clip_weights(backbone.second), **projection}),
+    }
 
 
 def assign(variables, tensors, origin):

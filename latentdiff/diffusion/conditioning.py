@@ -41,6 +41,20 @@ def with_null(conditioning, null):
     return {name: join(name, member) for name, member in conditioning.items()}
 
 
+def replaced(conditioning, members):
+    """The conditioning with some members in place of its own, each for the rows of one of its equal parts.
+
+    Args:
+        conditioning: of parts * n rows, the first parts of all images in front.
+        members: dict of n rows.
+    """
+
+    def repeated(member, own):
+        return ops.concatenate([member] * (own.shape[0] // member.shape[0]))
+
+    return {**conditioning, **{name: repeated(member, conditioning[name]) for name, member in members.items()}}
+
+
 def as_floats(conditioning):
     """Every member as float32, for runtimes whose files take no other type; True becomes 1.0."""
     return keras.tree.map_structure(lambda member: ops.cast(member, "float32"), conditioning)

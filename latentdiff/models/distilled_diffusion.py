@@ -82,7 +82,7 @@ class DistilledDiffusion(LatentDiffusion):
         moments = self._target.moments(places, num_steps)
         timesteps = moments[0].timesteps
         noisy_latents = self.noise_schedule.add_noise(latents, self._cooled(draws, training), timesteps)
-        conditioning = self._conditioning(data, training)
+        conditioning = self._conditioning({**self._image_members(data, latents, training), **data}, training)
         answer = self._target(self._teacher_for(conditioning), noisy_latents, moments)
         inputs = {"noisy_latents": noisy_latents, "timesteps": timesteps, **conditioning}
         spec = (timesteps, self.prediction_type)

@@ -5,6 +5,7 @@ from keras import ops
 
 from latentdiff.models import dtypes
 from latentdiff.models.layers import AdaptiveBlock, AdaptiveOutput, PositionEmbedding, Unpatchify
+from latentdiff.models.network_inputs import network_inputs
 from latentdiff.models.quantized import from_quantized_config, quantization_config
 from latentdiff.models.time_and_text import embed_time
 
@@ -74,12 +75,7 @@ class DiT(keras.Model):
             "pool_context": pool_context,
         }
         _check(latent_shape, width, num_heads, patch_size)
-        inputs = {
-            "noisy_latents": keras.Input(latent_shape, name="noisy_latents", dtype="float32"),
-            "timesteps": keras.Input((), name="timesteps", dtype="float32"),
-            "context": keras.Input((num_tokens, context_dim), name="context", dtype="float32"),
-            "context_mask": keras.Input((num_tokens,), dtype="bool", name="context_mask"),
-        }
+        inputs = network_inputs(latent_shape, context_dim, num_tokens)
         super().__init__(inputs=inputs, outputs=self._graph(inputs, dtype=dtype, **config), name=name, **kwargs)
         self._config = {**config, **dtypes.given(dtype)}
         for name, value in config.items():

@@ -1,5 +1,7 @@
 """The training model: it joins autoencoder, text encoder, network and noise schedule."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -7,7 +9,7 @@ from keras import ops
 from latentdiff.diffusion import conditioning as trees
 from latentdiff.diffusion import noise, objectives
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
-from latentdiff.models import dtypes, replicas
+from latentdiff.models import dtypes, image_members, replicas
 from latentdiff.models.lora import Adapters
 from latentdiff.models.networks import build_shapes, build_with, check_network, taken_by
 from latentdiff.models.trainable_model import TrainableModel, refuse_weights
@@ -46,7 +48,8 @@ class LatentDiffusion(TrainableModel):
         captions: str (batch,) in arrays and lists (see `prepare`), or
         token_ids: int32 (batch, tokens), from `text_encoder.tokenize`, or
         context and context_mask: cached ones from `text_encoder.encode`.
-        Further entries must have the names of what else the network is conditioned on.
+        Further entries must have the names of what else the network is conditioned on. Those of `image_members` are
+        made where they are left out: `image_sizes` for whole images, `masked_latents` of images and random masks.
 
     Returns:
         A dict of `prediction` and `target`, float32 (batch, h, w, channels), and `weights`, float32 (batch,).
@@ -75,8 +78,8 @@ class LatentDiffusion(TrainableModel):
     ):
         super().__init__(name=name, dtype=dtype, **kwargs)
         self._given_dtype = dtypes.given(dtype)
-        conditioning_spec = text_encoder.conditioning_spec()
-        check_network(unet, autoencoder.latent_channels, conditioning_spec)
+        conditioning_spec, channels = text_encoder.conditioning_spec(), autoencoder.latent_channels
+        check_network(unet, channels, {**conditioning_spec, **image_members.specs(channels)})
         if not 0.0 <= context_dropout <= 1.0:
             raise ValueError(f"`context_dropout` must lie in [0, 1]. Received: {context_dropout=}")
         self.autoencoder = autoencoder
@@ -106,9 +109,17 @@ class LatentDiffusion(TrainableModel):
         members = self.text_encoder.condition(token_ids, training=training)
         return {name: member for name, member in members.items() if name in self.conditioning_names}
 
+    def condition_without_image(self, token_ids, size):
+        """The whole conditioning of token ids where no image is given, for images of `size` (height, width)."""
+        members = image_members.of_no_image(self.conditioning_names, self.autoencoder, size, ops.shape(token_ids)[0])
+        return {**self.condition(token_ids), **members}
+
     def conditioning_spec(self, num_tokens=None):
-        """`keras.InputSpec`s of what `condition` returns, by name, for any batch of so many tokens."""
-        specs = self.text_encoder.conditioning_spec(num_tokens)
+        """`keras.InputSpec`s of the whole conditioning, by name, for any batch of so many tokens."""
+        specs = {
+            **self.text_encoder.conditioning_spec(num_tokens),
+            **image_members.specs(self.autoencoder.latent_channels),
+        }
         return {name: spec for name, spec in specs.items() if name in self.conditioning_names}
 
     @property
@@ -136,7 +147,7 @@ class LatentDiffusion(TrainableModel):
         latents = self._latents(data, training)
         timesteps, draws = self._noise(latents, training)
         noisy_latents = self.noise_schedule.add_noise(latents, draws, timesteps)
-        conditioning = self._conditioning(data, training)
+        conditioning = self._conditioning({**self._image_members(data, latents, training), **data}, training)
         inputs = {"noisy_latents": noisy_latents, "timesteps": timesteps, **conditioning}
         spec = (self.noise_schedule, self.prediction_type)
         return {
@@ -164,15 +175,23 @@ class LatentDiffusion(TrainableModel):
 
     def _draws(self, latents, training):
         """Quantiles (batch,) of the timesteps, in [0, 1), and noise like the latents; fixed unless training."""
-        batch, (replica, num_replicas) = ops.shape(latents)[0], replicas.place()
-        rows = ops.arange(batch, dtype="int32") + replica * batch  # of the global batch
-        if training:
-            offset = keras.random.uniform((), dtype="float32", seed=self.seed_generator)
-            draws = replicas.draw(keras.random.normal, ops.shape(latents), self.seed_generator)
-        else:
-            offset, draws = 0.5, noise.normal(rows, latents.shape[1:])
+        rows, count = _rows_of_global_batch(latents)
+        offset = keras.random.uniform((), dtype="float32", seed=self.seed_generator) if training else 0.5
         # One offset for the whole batch: each row takes its own slice of time (Kingma et al., arXiv:2107.00630, I.1).
-        return (ops.cast(rows, "float32") + offset) / ops.cast(num_replicas * batch, "float32"), draws
+        quantiles = (ops.cast(rows, "float32") + offset) / ops.cast(count, "float32")
+        return quantiles, self._draw(latents, ops.shape(latents)[1:], training)
+
+    def _draw(self, latents, shape, training, stream=0):
+        """Gaussian numbers (batch, *shape) for the batch of the latents; fixed unless training."""
+        if training:
+            return replicas.draw(keras.random.normal, (ops.shape(latents)[0], *shape), self.seed_generator)
+        return noise.normal(_rows_of_global_batch(latents)[0], shape, stream)
+
+    def _image_members(self, data, latents, training):
+        """What the network is conditioned on beside the text, where the data do not hold it."""
+        names = set(self.conditioning_names) - set(data)
+        draw = functools.partial(self._draw, latents, training=training, stream=1)
+        return image_members.of_training(names, self.autoencoder, latents, data.get("images"), draw)
 
     def _conditioning(self, data, training):
         """The conditioning, with a part of the captions dropped while training."""
@@ -227,6 +246,12 @@ class LatentDiffusion(TrainableModel):
         for adapter in adapters:
             model.lora.restore(adapter)
         return model
+
+
+def _rows_of_global_batch(latents):
+    """Indices of the rows of this replica, int32 (batch,), and the size of the global batch."""
+    batch, (replica, num_replicas) = ops.shape(latents)[0], replicas.place()
+    return ops.arange(batch, dtype="int32") + replica * batch, num_replicas * batch
 
 
 def _is_symbolic(value):

@@ -205,12 +205,13 @@ class Adapters:
             for lora in loras:
                 self._put(lora, layers)
 
-    def layers(self, parts=PARTS):
-        """The layers that can be adapted, by their path behind the name of their part."""
+    def layers(self, parts=PARTS, unused=False):
+        """The layers that can be adapted, by their path behind the name of their part; perhaps with unused ones."""
         found = {}
         for part in parts:
             model = getattr(self._model, part)
-            model = getattr(model, "sequence_model", model)  # of a text encoder, without heads that nobody uses
+            if not unused:
+                model = getattr(model, "sequence_model", model)  # of a text encoder, without heads that nobody uses
             for layer in model._flatten_layers(include_self=False):
                 if isinstance(layer, (*DENSE, *CONVOLUTION)) and layer.built:
                     if (path := f"{part}/{layer.path}") in found:

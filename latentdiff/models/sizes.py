@@ -30,6 +30,16 @@ SIZES = {
     "base": {**_EMOJI, "widths": (256, 512), "expansion": 4},
     "sd15": {**_SD, "num_heads": 8},
     "sd21": {**_SD, "num_heads": (5, 10, 20, 20), "linear_projection": True},
+    "sdxl": {
+        "network": "unet",
+        "widths": (320, 640, 1280),
+        "num_blocks": 2,
+        "attention_levels": (1, 2),
+        "num_heads": (5, 10, 20),
+        "transformer_depth": (1, 2, 10),
+        "linear_projection": True,
+        "pooled_dim": 1280,
+    },
     **{
         f"dit-{name}/{patch_size}": {
             "network": "dit",

@@ -1,18 +1,23 @@
-"""The part of a KerasHub backbone that a text encoder needs: token ids in, one vector per token out."""
+"""The part of a backbone that a text encoder needs: token ids in, one vector per token out, perhaps one of the text."""
 
 import keras
 
 
 def sequence_model(backbone, clip_skip):
-    """`backbone` as a model from its encoder's inputs to one float tensor (batch, tokens, dim).
+    """`backbone` as a model from its encoder's inputs to a dict of members of the conditioning.
+
+    `context` is float (batch, tokens, dim). A backbone with a 'projection_output', such as `ClipPair`, also gives
+    `pooled_context`, float (batch, dim).
 
     Raises:
         ValueError: a backbone without features for each token; `clip_skip` with another one than that of CLIP.
     """
-    outputs = backbone.output
+    outputs, pooled = backbone.output, {}
     if clip_skip:
         outputs = _skip_last_layers(backbone, clip_skip)
     elif isinstance(outputs, dict):
+        if "projection_output" in outputs:
+            pooled = {"pooled_context": outputs["projection_output"]}
         name = next((name for name in ("sequence_output", "encoder_sequence_output") if name in outputs), None)
         if name is None:
             raise ValueError(
@@ -22,7 +27,7 @@ def sequence_model(backbone, clip_skip):
         outputs = outputs[name]
     inputs = backbone.input if isinstance(backbone.input, dict) else {"token_ids": backbone.input}
     encoder_inputs = {name: tensor for name, tensor in inputs.items() if not name.startswith("decoder_")}
-    return keras.Model(encoder_inputs, outputs, name="sequence_model")
+    return keras.Model(encoder_inputs, {"context": outputs, **pooled}, name="sequence_model")
 
 
 def _skip_last_layers(backbone, count):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from latentdiff.diffusion import conditioning as trees
 from latentdiff.models import dtypes
 from latentdiff.models.quantized import from_quantized_config, quantization_config
 from latentdiff.models.text_backbone import sequence_model
@@ -19,7 +20,7 @@ class TextEncoder(keras.Model):
 
     Args:
         backbone: a KerasHub text backbone that gives one vector a token: BERT and its relatives, the text encoder of
-            CLIP, T5 (whose encoder half is used).
+            CLIP, T5 (whose encoder half is used); or a `ClipPair`.
         tokenizer: the KerasHub tokenizer that belongs to it.
         sequence_length: tokens of a prompt, those that mark its start and end included. Shorter prompts are padded,
             and the padding is masked wherever it could be seen; longer ones are cut, with a warning.
@@ -31,6 +32,8 @@ class TextEncoder(keras.Model):
         mask_padding: False shows the padding to the network, as in Stable Diffusion, which was trained that way.
         clip_skip: last layers of a `CLIPTextEncoder` to leave out. diffusers counts alike; other programs call the
             output of the last layer 1.
+        zero_empty: True gives zeros in place of the features of the empty prompt, as in Stable Diffusion XL, which was
+            trained that way.
         dtype: dtype policy. That of the backbone counts for its layers: it is kept in files where it was another one
             than the global policy.
 
@@ -57,6 +60,7 @@ class TextEncoder(keras.Model):
         separator_id=None,
         mask_padding=True,
         clip_skip=0,
+        zero_empty=False,
         dtype=None,
         name="text_encoder",
         **kwargs,
@@ -77,8 +81,9 @@ class TextEncoder(keras.Model):
         self.separator_id = separator_id
         self.mask_padding = mask_padding
         self.clip_skip = clip_skip
+        self.zero_empty = zero_empty
         self.sequence_model = sequence_model(backbone, clip_skip)
-        self.context_dim = self.sequence_model.output.shape[-1]
+        self.context_dim = self.sequence_model.output["context"].shape[-1]
         takes_mask = any(name.endswith("padding_mask") for name in self.sequence_model.input)
         if separator_id is not None and not takes_mask:
             raise ValueError(
@@ -107,26 +112,37 @@ class TextEncoder(keras.Model):
         return special_id(self.tokenizer, "pad_token_id") or 0
 
     def call(self, token_ids, training=False):
+        return self._features(token_ids, training)["context"]
+
+    def _features(self, token_ids, training):
+        """The members of the conditioning with features: a dict of float32 tensors."""
         # A frozen encoder gives the same features while the rest trains: no dropout.
         training = training and self.trainable
         mask = self.mask(token_ids)
         if self.separator_id is None:
-            return self._features(token_ids, mask, training)
+            return self._run(token_ids, mask, training)
         behind = self._behind_separator(token_ids)
         masks = [ops.logical_and(mask, part) for part in (ops.logical_not(behind), behind)]
-        features = self._features(ops.concatenate([token_ids] * 2), ops.concatenate(masks), training)
-        in_front, in_back = ops.split(features, 2)
-        return ops.where(behind[..., None], in_back, in_front)
+        features = self._run(ops.concatenate([token_ids] * 2), ops.concatenate(masks), training)
+        in_front, in_back = ops.split(features["context"], 2)
+        return {"context": ops.where(behind[..., None], in_back, in_front)}
 
-    def _features(self, token_ids, seen, training):
-        """The context (b, tokens, dim), where only tokens are looked at that are `seen`, bool (b, tokens)."""
+    def _run(self, token_ids, seen, training):
+        """What the backbone makes of token ids, where only tokens are looked at that are `seen`, bool (b, tokens)."""
         values = {
             "token_ids": token_ids,
             "padding_mask": ops.cast(seen, "int32"),
             "segment_ids": ops.zeros_like(token_ids),
         }
         inputs = {name: values[name.removeprefix("encoder_")] for name in self.sequence_model.input}
-        return ops.cast(self.sequence_model(inputs, training=training), "float32")
+        features = self.sequence_model(inputs, training=training)
+        features = {name: ops.cast(values, "float32") for name, values in features.items()}
+        return trees.where(self._is_empty(token_ids), _zeros(features), features) if self.zero_empty else features
+
+    def _is_empty(self, token_ids):
+        """Rows that hold nothing but marks and padding: bool (batch,)."""
+        num_marks = self.sequence_length - self._room
+        return ops.sum(ops.cast(self._is_text(token_ids), "int32"), axis=1) <= num_marks
 
     def _behind_separator(self, token_ids):
         """True behind the last separator of each row, everywhere in a row without one: bool (batch, tokens)."""
@@ -139,8 +155,10 @@ class TextEncoder(keras.Model):
 
         Everything up to the first end mark counts, so that tokenizers that pad with the end mark (CLIP) work too.
         """
-        if not self.mask_padding:
-            return ops.ones_like(token_ids, dtype="bool")
+        return self._is_text(token_ids) if self.mask_padding else ops.ones_like(token_ids, dtype="bool")
+
+    def _is_text(self, token_ids):
+        """False where a token is padding: bool (batch, tokens)."""
         if self.end_id is None:
             return ops.not_equal(token_ids, self.pad_id)
         ends = ops.cast(ops.equal(token_ids, self.end_id), "int32")
@@ -153,17 +171,18 @@ class TextEncoder(keras.Model):
             token_ids: int32 (batch, tokens), from `tokenize`.
 
         Returns:
-            dict of `context`, float32 (batch, tokens, dim), and `context_mask`, bool (batch, tokens).
+            dict of `context`, float32 (batch, tokens, dim), and `context_mask`, bool (batch, tokens); with a backbone
+            such as `ClipPair` also of `pooled_context`, float32 (batch, dim).
         """
-        return {"context": self(token_ids, training=training), "context_mask": self.mask(token_ids)}
+        return {**self._features(token_ids, training), "context_mask": self.mask(token_ids)}
 
     def conditioning_spec(self, num_tokens=None):
         """`keras.InputSpec`s of what `condition` returns, by name, for any batch of so many tokens."""
         num_tokens = self.sequence_length if num_tokens is None else num_tokens
-        return {
-            "context": keras.InputSpec("float32", (None, num_tokens, self.context_dim)),
-            "context_mask": keras.InputSpec("bool", (None, num_tokens)),
-        }
+        shapes = {name: tensor.shape for name, tensor in self.sequence_model.output.items()}
+        shapes["context"] = (None, num_tokens, self.context_dim)
+        specs = {name: keras.InputSpec("float32", shape) for name, shape in shapes.items()}
+        return {**specs, "context_mask": keras.InputSpec("bool", (None, num_tokens))}
 
     def tokenize(self, prompts):
         """Token ids of prompts, of fixed length.
@@ -242,6 +261,7 @@ class TextEncoder(keras.Model):
             "separator_id": self.separator_id,
             "mask_padding": self.mask_padding,
             "clip_skip": self.clip_skip,
+            "zero_empty": self.zero_empty,
             "name": self.name,
             **self._given_dtype,
             **quantization_config(self.backbone),
@@ -251,3 +271,7 @@ class TextEncoder(keras.Model):
     def from_config(cls, config):
         parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("backbone", "tokenizer")}
         return from_quantized_config(cls, {**config, **parts})
+
+
+def _zeros(features):
+    return keras.tree.map_structure(ops.zeros_like, features)

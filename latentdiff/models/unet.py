@@ -7,6 +7,7 @@ from keras import ops
 
 from latentdiff.models import dtypes
 from latentdiff.models.layers import Downsample, GroupNorm, ResnetBlock, SpatialTransformer, Upsample
+from latentdiff.models.network_inputs import network_inputs
 from latentdiff.models.quantized import from_quantized_config, quantization_config
 from latentdiff.models.time_and_text import embed_time
 
@@ -64,7 +65,7 @@ def go_up(x, skips, resnet, transformer, widths, num_blocks, attention_levels, d
 class UNet(keras.Model):
     """Residual blocks and attention at falling, then rising resolution, with skip connections between the two halves.
 
-    With the right arguments it is the U-Net of Stable Diffusion 1.5 or 2.1, operation by operation; no weights of
+    With the right arguments it is the U-Net of Stable Diffusion 1.5, 2.1 or XL, operation by operation; no weights of
     theirs come with it.
 
     Args:
@@ -85,12 +86,19 @@ class UNet(keras.Model):
         pool_context: add the mean of the text features to the time embedding (as Imagen does, arXiv:2205.11487).
         groups: groups of the normalizations.
         dropout: rate in the residual blocks.
+        sees_mask: take `masked_latents`, as the U-Nets for inpainting do.
+        pooled_dim: width of `pooled_context`, which joins the time embedding together with `image_sizes`, as in Stable
+            Diffusion XL; None for neither.
+        size_waves_dim: cosines and sines of each of the image sizes.
 
     Call arguments (a dict):
         noisy_latents: float (batch, height, width, channels).
         timesteps: float (batch,), in [0, num_train_timesteps).
         context: float (batch, tokens, context_dim).
         context_mask: bool (batch, tokens), False where a token is padding; it is then never looked at.
+        masked_latents: with `sees_mask`, float (batch, height, width, 1 + channels), see `image_members`.
+        pooled_context: with `pooled_dim`, float (batch, pooled_dim).
+        image_sizes: with `pooled_dim`, float (batch, 6), see `image_members`.
 
     Returns:
         float32 (batch, height, width, channels), the prediction.
@@ -117,6 +125,9 @@ class UNet(keras.Model):
         pool_context=False,
         groups=32,
         dropout=0.0,
+        sees_mask=False,
+        pooled_dim=None,
+        size_waves_dim=256,
         dtype=None,
         name="unet",
         **kwargs,
@@ -136,14 +147,12 @@ class UNet(keras.Model):
             "pool_context": pool_context,
             "groups": groups,
             "dropout": dropout,
+            "sees_mask": sees_mask,
+            "pooled_dim": pooled_dim,
+            "size_waves_dim": size_waves_dim,
         }
         check_levels(latent_shape, widths, attention_levels)
-        inputs = {
-            "noisy_latents": keras.Input(latent_shape, name="noisy_latents", dtype="float32"),
-            "timesteps": keras.Input((), name="timesteps", dtype="float32"),
-            "context": keras.Input((num_tokens, context_dim), name="context", dtype="float32"),
-            "context_mask": keras.Input((num_tokens,), dtype="bool", name="context_mask"),
-        }
+        inputs = network_inputs(latent_shape, context_dim, num_tokens, sees_mask, pooled_dim)
         prediction = self._graph(inputs, dtype=dtype, **config)
         super().__init__(inputs=inputs, outputs=prediction, name=name, **kwargs)
         self._config = {**config, **dtypes.given(dtype)}
@@ -156,7 +165,8 @@ class UNet(keras.Model):
         """The prediction, from symbolic inputs."""
         groups = config["groups"]
         shape = {"num_blocks": num_blocks, "attention_levels": attention_levels, "widths": widths, "dtype": dtype}
-        time_embedding = embed_time(inputs, widths[0], 4 * widths[0], config["pool_context"], dtype)
+        sizes = config["size_waves_dim"]
+        time_embedding = embed_time(inputs, widths[0], 4 * widths[0], config["pool_context"], dtype, sizes)
         make_transformer = functools.partial(
             SpatialTransformer,
             groups=groups,
@@ -176,7 +186,10 @@ class UNet(keras.Model):
             return layer(x, inputs["context"], key_mask=inputs["context_mask"])
 
         conv = functools.partial(keras.layers.Conv2D, padding="same", data_format="channels_last", dtype=dtype)
-        x = conv(widths[0], 3, name="conv_in")(inputs["noisy_latents"])
+        x = inputs["noisy_latents"]
+        if config["sees_mask"]:
+            x = keras.layers.Concatenate(dtype=dtype, name="with_masked_latents")([x, inputs["masked_latents"]])
+        x = conv(widths[0], 3, name="conv_in")(x)
         x, skips = go_down(x, resnet, transformer, **shape)
         x = resnet(x, -1, "middle_resnet_in")
         x = transformer(x, -1, "middle_transformer")

@@ -2,11 +2,14 @@
 
 import functools
 
+from latentdiff.diffusion import conditioning as trees
 from latentdiff.diffusion.denoiser import Denoiser, KnownRegion, Mixture
 from latentdiff.diffusion.guidance import Autoguidance, ClassifierFreeGuidance
 from latentdiff.diffusion.watching import observe, watch
+from latentdiff.models import image_members
 from latentdiff.models.compilation import compile_function
 from latentdiff.models.networks import taken_by
+from latentdiff.pipelines.arrays import masks_on_latents
 
 
 class Loop:
@@ -63,6 +66,24 @@ class Loop:
         if "repaint" in inputs:
             denoiser = KnownRegion(denoiser, self.noise_schedule, inputs["known_latents"], inputs["repaint"])
         return denoiser, {name: inputs[name] for name in ("num_steps", "seeds", "first_step")}
+
+
+def known_inputs(model, encode, known_latents, conditioning, arrays):
+    """The inputs of the loop that say what to keep: to a network that sees masks by its conditioning, else for
+    `KnownRegion`.
+
+    Args:
+        model: the `LatentDiffusion` model.
+        encode: `autoencoder.encode`, compiled.
+        known_latents: float32 (batch, h, w, channels), of the images.
+        conditioning: that of the prompts.
+        arrays: dict of `images` and `masks`, see `Pipeline.arrays`.
+    """
+    images, masks = arrays["images"], arrays["masks"]
+    members = image_members.of_masks(model.conditioning_names, encode, images, masks)
+    if members:
+        return {"conditioning": trees.replaced(conditioning, members)}
+    return {"known_latents": known_latents, "repaint": masks_on_latents(masks, known_latents.shape[1:])}
 
 
 def make_denoiser(model, conditioning, guidance=None, shares=None, guide=None):

@@ -16,19 +16,18 @@ from latentdiff.pipelines.arrays import (
     each_mask,
     each_noise,
     first_steps,
-    masks_on_latents,
     rows_of,
     with_kept_pixels,
 )
-from latentdiff.pipelines.loop import Loop, make_denoiser
+from latentdiff.pipelines.loop import Loop, known_inputs, make_denoiser
 from latentdiff.presets.preset import load_preset, save_preset
 from latentdiff.settings.request import Request, check_count
 from latentdiff.settings.table import EVERYWHERE, GUIDANCE, NUM_STEPS, SEED, SETTINGS
 
 # Arguments of `Pipeline` beside the model; presets keep them.
 DEFAULTS = ("image_size", "sampler", "num_steps", "guidance_scale", "guidance_rescale", "guidance_interval")
-# What is compiled depends on the model alone, so that pipelines can share it; the loops on the image size, too.
-COMPILED = ("_encode_text", "_encode_images", "_decode")
+# What is compiled depends on the model alone, so that pipelines can share it, or on the image size, too.
+COMPILED, COMPILED_FOR_SIZE = ("_encode_images", "_decode"), ("_encode_text", "_loops")
 
 
 class Pipeline:
@@ -91,10 +90,9 @@ class Pipeline:
     def from_pipeline(cls, pipeline, **kwargs):
         """A pipeline of this kind around the model of another, with its settings; keyword arguments replace them."""
         made = cls(pipeline.model, **{**pipeline.defaults, "guide": pipeline.guide, **kwargs})
-        for name in COMPILED:
+        alike = made.image_size == pipeline.image_size and made.guide is pipeline.guide
+        for name in COMPILED + (COMPILED_FOR_SIZE if alike else ()):
             setattr(made, name, getattr(pipeline, name))
-        if made.image_size == pipeline.image_size and made.guide is pipeline.guide:
-            made._loops = pipeline._loops
         return made
 
     def save_to_preset(self, folder, float16=False, max_shard_bytes=None):
@@ -247,8 +245,8 @@ class Pipeline:
         return with_kept_pixels(made, arrays["images"], arrays["masks"], keep) if keep.any() else made
 
     def encode_text(self, token_ids):
-        """Token ids, int32 (batch, tokens), -> the conditioning, see `LatentDiffusion.condition`."""
-        return self.model.condition(token_ids)
+        """Token ids, int32 (batch, tokens), -> the conditioning, see `LatentDiffusion.condition_without_image`."""
+        return self.model.condition_without_image(token_ids, self.image_size)
 
     def denoiser(self, conditioning, guidance_scale=None, guidance_rescale=None, guidance_interval=None, shares=None):
         """A denoiser for a conditioning; with `guidance_scale`, negative prompts follow unless a `guide` is there.
@@ -277,7 +275,7 @@ class Pipeline:
             known = self._encode_images(arrays["images"])
             latents = loop.start(known, latents, inputs)
             if "masks" in arrays:
-                inputs |= {"known_latents": known, "repaint": masks_on_latents(arrays["masks"], self.latent_shape)}
+                inputs |= known_inputs(self.model, self._encode_images, known, conditioning, arrays)
         if watcher is None:
             return loop.run(latents, inputs)
         count = max(self.count_steps(request))

@@ -17,7 +17,7 @@ from pathlib import Path
 import keras
 
 from latentdiff.diffusion import samplers
-from latentdiff.models import autoencoder, latent_diffusion, text_encoder, unet  # noqa: F401  the classes of a config
+from latentdiff.models import autoencoder, clip_pair, latent_diffusion, text_encoder, unet  # noqa: F401  of a config
 from latentdiff.presets import replacement
 from latentdiff.presets import weights as preset_weights
 from latentdiff.presets.closed_list import check_config

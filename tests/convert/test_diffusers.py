@@ -11,13 +11,14 @@ from harness import arrays
 
 from latentdiff import TextToImage
 from latentdiff.convert.configs import Config
-from latentdiff.convert.diffusers import PartsOfFolder, load_diffusers, load_text_encoder, load_unet
-from latentdiff.convert.weights import autoencoder_weights, text_weights, unet_weights
+from latentdiff.convert.diffusers import PartsOfFolder, load_diffusers, load_unet
+from latentdiff.convert.text_encoders import load_text_encoder
+from latentdiff.convert.weights import autoencoder_weights, text_parts, unet_weights
 from latentdiff.settings.request import Request
 
 VERSIONS = ("sd1", "sd2")
 PARTS = {"unet": ("unet", unet_weights), "vae": ("autoencoder", autoencoder_weights)}
-PARTS["text_encoder"] = ("text_encoder", text_weights)
+PARTS["text_encoder"] = ("text_encoder", lambda text_encoder: text_parts(text_encoder)["text_encoder"][1])
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_last_layers_left_out_and_positions_of_old_files(tmp_path):
     state = {f"text_model.{name}": value for name, value in tensors(answers, "text_encoder").items()}
     state["text_model.embeddings.position_ids"] = np.arange(77, dtype="float32")[None]
     write_weights(folder / "text_encoder", "model", state)
-    text_encoder = load_text_encoder(folder / "text_encoder", folder / "tokenizer", PartsOfFolder(folder), 1)
+    text_encoder = load_text_encoder(folder, PartsOfFolder(folder), 1)
     context = arrays(text_encoder(answers["token_ids"]))
     np.testing.assert_allclose(context, answers["skipped_context"], atol=1e-4)
     assert np.abs(context - answers["context"]).max() > 0.1
@@ -158,7 +159,7 @@ def test_vocabulary_of_another_size(tmp_path):
     folder = write_folder(tmp_path, golden("sd1"))
     write_json(folder / "text_encoder" / "config.json", {"vocab_size": 7})
     with pytest.raises(ValueError, match="vocabulary in .*tokenizer must have as many entries.*, 7. Received"):
-        load_text_encoder(folder / "text_encoder", folder / "tokenizer", PartsOfFolder(folder))
+        load_text_encoder(folder, PartsOfFolder(folder))
 
 
 def test_a_pipeline_of_another_kind(tmp_path):
@@ -169,9 +170,9 @@ def test_a_pipeline_of_another_kind(tmp_path):
         load_diffusers(tmp_path / "none")
 
 
-def test_unets_that_see_a_mask():
-    with pytest.raises(ValueError, match="`in_channels` in unet must be 4. Received: in_channels=9"):
-        load_unet(Config({"in_channels": 9, "out_channels": 4}, "unet"), 77, None)
+def test_unets_of_other_inputs():
+    with pytest.raises(ValueError, match="`in_channels` in unet must be 4, or 9 for inpainting. Received: in_chann"):
+        load_unet(Config({"block_out_channels": [8], "in_channels": 8, "out_channels": 4}, "unet"), 77, None)
 
 
 def test_pad_tokens():

@@ -1,6 +1,7 @@
 """Every tensor has its place, in models of any size."""
 
 import json
+import types
 
 import keras
 import keras_hub
@@ -10,8 +11,10 @@ from convert.tiny_folders import golden, write_weights
 from keras.src.backend.common import global_state
 
 from latentdiff import Autoencoder, UNet
-from latentdiff.convert import layouts, weights
+from latentdiff.convert import layouts, networks, weights
+from latentdiff.convert.configs import Config
 from latentdiff.convert.tensors import Tensors
+from latentdiff.models.clip_pair import ClipPair
 from latentdiff.models.sizes import SIZES
 
 # === Assignment ===
@@ -76,10 +79,33 @@ def clip(*sizes):
     return backbone.variables
 
 
+SIZES_OF_CLIP = ("vocabulary_size", "embedding_dim", "hidden_dim", "num_layers", "num_heads", "intermediate_dim")
+
+
+def clip_pair(part):
+    """The variables of one of the two text encoders of Stable Diffusion XL."""
+    first = dict(zip(SIZES_OF_CLIP, (49408, 768, 768, 12, 12, 3072), strict=True))
+    second = dict(zip(SIZES_OF_CLIP, (49408, 1280, 1280, 32, 20, 5120), strict=True))
+    pair = without_weights(lambda: ClipPair(first, {**second, "intermediate_activation": "gelu"}, 1280))
+    return weights.text_parts(types.SimpleNamespace(backbone=pair))[part][1].values()
+
+
 # Parameters and tensors of the published files.
 COUNTS = {
     "SD 1.5 U-Net": (lambda: weights.unet_weights(sd_unet("sd15")).values(), 859_520_964, 686),
+    "SD 1.5 U-Net for inpainting": (
+        lambda: weights.unet_weights(sd_unet("sd15", sees_mask=True)).values(),
+        859_535_364,
+        686,
+    ),
     "SD 2.1 U-Net": (lambda: weights.unet_weights(sd_unet("sd21", context_dim=1024)).values(), 865_910_724, 686),
+    "SD XL U-Net": (
+        lambda: weights.unet_weights(sd_unet("sdxl", context_dim=2048)).values(),
+        2_567_463_684,
+        1_680,
+    ),
+    "CLIP L of SD XL": (lambda: clip_pair("text_encoder"), 123_060_480, 196),
+    "OpenCLIP bigG": (lambda: clip_pair("text_encoder_2"), 694_659_840, 517),
     "autoencoder": (lambda: weights.autoencoder_weights(without_weights(Autoencoder)).values(), 83_653_863, 248),
     "CLIP L": (lambda: clip(768, 768, 12, 12, 3072), 123_060_480, 196),
     "OpenCLIP H": (lambda: clip(1024, 1024, 23, 16, 4096, "gelu"), 340_387_840, 372),
@@ -94,23 +120,11 @@ def test_full_sizes(name):
     assert sum(int(np.prod(shape)) for shape in shapes) == parameters
 
 
-@pytest.mark.parametrize("version", ["sd1", "sd2"])
+@pytest.mark.parametrize("version", ["sd1", "sd2", "inpaint", "xl"])
 def test_names_and_shapes_are_those_of_diffusers(version):
     answers = golden(version)
-    config = json.loads(answers["unet/config"])
-    unet = without_weights(
-        lambda: UNet(
-            (None, None, 4),
-            context_dim=config["cross_attention_dim"],
-            widths=config["block_out_channels"],
-            num_blocks=1,
-            attention_levels=(0, 1),
-            num_heads=config["attention_head_dim"],
-            transformer_depth=config["transformer_layers_per_block"],
-            linear_projection=config["use_linear_projection"],
-            groups=8,
-        )
-    )
+    arguments = networks.unet_arguments(Config(json.loads(answers["unet/config"]), "unet"))
+    unet = without_weights(lambda: UNet(**arguments))
     named = weights.unet_weights(unet)
     shapes = {name: list(layouts.torch_shape(variable.path, variable.shape)) for name, variable in named.items()}
     assert shapes == json.loads(answers["unet/shapes"])

@@ -5,21 +5,35 @@ import json
 import ml_dtypes
 import numpy as np
 from golden import clip_words, weights
+from golden.original_names import original
 from harness import GOLDEN
 from safetensors.numpy import save_file
 
 DTYPES = {"float32": "float32", "float16": "float16", "bfloat16": ml_dtypes.bfloat16}
 FILES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+RECORDED = {"inpaint": "inpainting", "xl": "stable_diffusion_xl"}
 SHARD_BYTES = 60_000
 OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 
 def golden(version):
-    """The answers of diffusers for "sd1" or "sd2", and the inputs."""
-    with np.load(GOLDEN / "stable_diffusion.npz") as file:
+    """The answers of diffusers for "sd1", "sd2", "inpaint" or "xl", and the inputs."""
+    with np.load(GOLDEN / f"{RECORDED.get(version, 'stable_diffusion')}.npz") as file:
         arrays = {name: file[name] for name in file.files}
     own = {name.removeprefix(f"{version}/"): values for name, values in arrays.items()}
     return {name: values.item() if values.ndim == 0 else values for name, values in own.items()}
+
+
+def files(answers):
+    """The stems of the files of weights, by part."""
+    return {**FILES, "text_encoder_2": "model"} if "text_encoder_2/config" in answers else FILES
+
+
+def single_file(answers):
+    """All tensors as they lie in a file in the original layout."""
+    parts = files(answers)
+    configs = {part: json.loads(answers[f"{part}/config"]) for part in parts}
+    return original({part: tensors(answers, part) for part in parts}, configs)
 
 
 def tensors(answers, part):
@@ -73,10 +87,12 @@ def write_tokenizer(folder, pad_token, one_file=True):
 
 def write_folder(folder, answers, prefix="", old_names=False, one_file=True, scheduler=(), **layout):
     """A folder as `save_pretrained` writes it; `layout` goes to `write_weights`."""
-    write_json(folder / "model_index.json", {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "x"]})
+    inpaints, is_xl = json.loads(answers["unet/config"])["in_channels"] == 9, "text_encoder_2/config" in answers
+    kind = f"StableDiffusion{'XL' if is_xl else ''}{'Inpaint' if inpaints else ''}Pipeline"
+    write_json(folder / "model_index.json", {"_class_name": kind, "unet": ["diffusers", "x"]})
     config = json.loads(answers["scheduler/config"])
     write_json(folder / "scheduler" / "scheduler_config.json", {**config, **dict(scheduler)})
-    for part, stem in FILES.items():
+    for part, stem in files(answers).items():
         write_json(folder / part / "config.json", json.loads(answers[f"{part}/config"]))
         state = tensors(answers, part)
         if part == "text_encoder":
@@ -86,6 +102,8 @@ def write_folder(folder, answers, prefix="", old_names=False, one_file=True, sch
         write_weights(folder / part, stem, state, **layout)
     pad_token = clip_words.END if json.loads(answers["text_encoder/config"])["hidden_act"] == "quick_gelu" else "!"
     write_tokenizer(folder / "tokenizer", pad_token, one_file)
+    if is_xl:
+        write_tokenizer(folder / "tokenizer_2", "!", one_file)
     return folder
 
 

@@ -119,19 +119,22 @@ def answers(pipeline, inputs):
     yield "encoded", last(posterior.mean * scale)
     yield "decoded", last(pipeline.vae.decode(first(inputs["latents"]) / scale).sample)
     noise = first(inputs["noise"])
-    config = pipeline.scheduler.config
-    leading = {"timestep_spacing": "leading"}
-    schedulers = {
-        "ddim": diffusers.DDIMScheduler.from_config(config, **leading, set_alpha_to_one=True, clip_sample=False),
-        "euler": diffusers.EulerDiscreteScheduler.from_config(config, **leading),
-        "dpmpp_2m": diffusers.DPMSolverMultistepScheduler.from_config(config, timestep_spacing="trailing"),
-    }
-    for name, scheduler in schedulers.items():
+    for name, scheduler in schedulers(pipeline.scheduler.config).items():
         pipeline.scheduler = scheduler
         ask = {"num_inference_steps": 10, "guidance_scale": 3.0, "negative_prompt": NEGATIVE, "latents": noise}
         made = pipeline(PROMPT, output_type="latent", **ask).images
         yield f"{name}/latents", last(made)
         yield f"{name}/image", last(pipeline.vae.decode(made / scale).sample)
+
+
+def schedulers(config):
+    """Those whose samplers the tests compare, by the names of these."""
+    leading = {"timestep_spacing": "leading"}
+    return {
+        "ddim": diffusers.DDIMScheduler.from_config(config, **leading, set_alpha_to_one=True, clip_sample=False),
+        "euler": diffusers.EulerDiscreteScheduler.from_config(config, **leading),
+        "dpmpp_2m": diffusers.DPMSolverMultistepScheduler.from_config(config, timestep_spacing="trailing"),
+    }
 
 
 def described(pipeline):

@@ -11,6 +11,7 @@ RESNET = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_
 RESNET |= {"conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
 UNET = {"conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2"}
 UNET |= {"time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2"}
+UNET |= {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
 UNET |= {"mid_block.resnets.0": "middle_block.0", "mid_block.resnets.1": "middle_block.2"}
 UNET |= {"mid_block.attentions.0": "middle_block.1"}
 VAE = {
@@ -76,14 +77,19 @@ def original(state, configs):
         is_matrix = "mid_block.attentions" in name and values.ndim == 2
         key = f"first_stage_model.{vae(name, len(configs['vae']['block_out_channels']))}"
         made[key] = values[:, :, None, None] if is_matrix else values
+    if "text_encoder_2" in state:
+        second = {name.removeprefix("text_model."): values for name, values in state["text_encoder_2"].items()}
+        projection = second.pop("text_projection.weight").T
+        made |= {"conditioner.embedders.1.model.text_projection": np.ascontiguousarray(projection)}
+        made |= open_clip(second, "conditioner.embedders.1.model.")
     if configs["text_encoder"]["hidden_act"] == "quick_gelu":
-        prefix = "cond_stage_model.transformer.text_model."
-        return made | {prefix + name: values for name, values in state["text_encoder"].items()}
+        prefix = "conditioner.embedders.0" if "text_encoder_2" in state else "cond_stage_model"
+        return made | {f"{prefix}.transformer.text_model.{name}": x for name, x in state["text_encoder"].items()}
     return made | open_clip(state["text_encoder"])
 
 
-def open_clip(state):
-    made, prefix = {}, "cond_stage_model.model."
+def open_clip(state, prefix="cond_stage_model.model."):
+    made = {}
     for name, values in state.items():
         if not re.search(r"self_attn\.[qkv]_proj", name):
             made[prefix + replaced(name, TEXT)] = values

@@ -70,6 +70,7 @@ def export_litert(
     folder = _checked_folder(folder)
     check_needs(_is_quantized(quantization), web, node_modules)
     num_tokens = _checked_tokens(text_to_image.model.text_encoder, num_tokens)
+    _check_shapes(text_to_image.model.conditioning_spec(num_tokens))
     exported = exported_samplers(text_to_image.sampler, samplers)
     tokens = tokenizer_json(text_to_image.model.text_encoder.tokenizer)
     made = parts(text_to_image, num_tokens, ROWS, single_file)
@@ -130,6 +131,13 @@ def _checked_tokens(text_encoder, num_tokens):
             f"`num_tokens` must lie in [3, {text_encoder.sequence_length}]. Received: num_tokens={num_tokens}"
         )
     return num_tokens
+
+
+def _check_shapes(specs):
+    """Raises ValueError for a member of the conditioning without a fixed shape, such as that of an inpainted image."""
+    for name, spec in specs.items():
+        if None in spec.shape[1:]:
+            raise ValueError(f"The network must take text alone to be a LiteRT file. Received: one that takes {name!r}")
 
 
 def _is_quantized(quantization):

@@ -10,5 +10,6 @@ from latentdiff.models.layers.position_embedding import PositionEmbedding
 from latentdiff.models.layers.resampling import Downsample, Upsample
 from latentdiff.models.layers.resnet_block import ResnetBlock
 from latentdiff.models.layers.spatial_transformer import SpatialTransformer
+from latentdiff.models.layers.text_and_size_embedding import TextAndSizeEmbedding
 from latentdiff.models.layers.timestep_embedding import TimestepEmbedding
 from latentdiff.models.layers.transformer_block import TransformerBlock
