@@ -94,8 +94,9 @@ def _parser():
     explain.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
     export.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
     import_weights.add_parser(commands)
-    command = commands.add_parser("info", help="tell what a preset is", description="Prints the card of a preset.")
-    command.add_argument("preset", nargs="?", default=DEFAULT_PRESET, metavar="PRESET", help=_PRESET_HELP)
+    told = "Prints the card of a preset, or the settings of a PNG that this or another program made."
+    command = commands.add_parser("info", help="tell what a preset is, or how an image was made", description=told)
+    command.add_argument("preset", nargs="?", default=DEFAULT_PRESET, metavar="PRESET_OR_PNG", help=_PRESET_HELP)
     command.set_defaults(run=info.run)
     return parser
 
