@@ -38,6 +38,8 @@ def add_parser(commands):
     add("--variant", metavar="NAME", help="variant of the files of weights, such as fp16 (default: none)")
     skip = "last layers of the text encoder to leave out (default: 0)"
     add("--clip-skip", type=Number(int, 0), default=0, metavar="N", help=skip)
+    chunks = "longest prompt, in chunks of 77 tokens (default: 1)"
+    add("--max-chunks", type=Number(int, 1), default=1, metavar="N", help=chunks)
     add("--float16", action="store_true", help="store the weights with half the bits")
     command.set_defaults(run=run)
 
@@ -56,7 +58,8 @@ def run(args):
         bar.show(f"reading {args.source} ...")
         with quiet_start():
             from latentdiff import TextToImage
-        pipeline = TextToImage.from_diffusers(args.source, args.variant, args.clip_skip, single)
+        options = {"clip_skip": args.clip_skip, "weights_file": single, "max_chunks": args.max_chunks}
+        pipeline = TextToImage.from_diffusers(args.source, args.variant, **options)
         bar.show(f"writing {args.output} ...")
         pipeline.save_to_preset(args.output, float16=args.float16)
     finally:

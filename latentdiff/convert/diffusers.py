@@ -23,7 +23,7 @@ GUIDANCE_SCALE, NUM_STEPS, FEWER_STEPS, SAMPLE_SIZE = 7.5, 50, 25, 64
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
-def load_diffusers(source, variant=None, clip_skip=0, weights_file=None):
+def load_diffusers(source, variant=None, clip_skip=0, weights_file=None, max_chunks=1):
     """Opens Stable Diffusion 1.x or 2.x from a folder that diffusers wrote.
 
     Args:
@@ -31,6 +31,7 @@ def load_diffusers(source, variant=None, clip_skip=0, weights_file=None):
         variant: such as "fp16", of the files of weights; default: those without one, or the only one that is there.
         clip_skip: last layers of the text encoder to leave out.
         weights_file: a `.safetensors` file in the original layout, in place of the weights of the folder.
+        max_chunks: longest prompt, in chunks of 77 tokens, see `TextEncoder`.
 
     Returns:
         model: the `LatentDiffusion`, with float32 weights.
@@ -53,8 +54,8 @@ def load_diffusers(source, variant=None, clip_skip=0, weights_file=None):
     unet_config = read_config(folder / "unet" / "config.json")
     sample_size = unet_config.take("sample_size", SAMPLE_SIZE)
     autoencoder = load_autoencoder(folder / "vae", tensors_of)
-    text_encoder = load_text_encoder(folder / "text_encoder", folder / "tokenizer", tensors_of, clip_skip)
-    unet = load_unet(unet_config, text_encoder.sequence_length, tensors_of)
+    text_encoder = load_text_encoder(folder / "text_encoder", folder / "tokenizer", tensors_of, clip_skip, max_chunks)
+    unet = load_unet(unet_config, tensors_of)
     parts = (autoencoder, text_encoder, unet, NoiseSchedule(**schedule))
     model = LatentDiffusion(*parts, prediction_type=prediction_type)
     return model, default_settings(sampler, sample_size, autoencoder.downsampling)
@@ -95,11 +96,11 @@ class PartsOfFolder:
         return Tensors(weight_files(self.path / part, self.variant), rename)
 
 
-def load_unet(config, num_tokens, tensors_of):
-    """The `UNet` of a `Config`, for text features of so many tokens and latents of any size."""
+def load_unet(config, tensors_of):
+    """The `UNet` of a `Config`, for text features of any length and latents of any size."""
     channels = config.take("out_channels", 4)
     config.expect(in_channels=channels)
-    unet = UNet((None, None, channels), num_tokens=num_tokens, **networks.unet_arguments(config))
+    unet = UNet((None, None, channels), **networks.unet_arguments(config))
     weights.assign(weights.unet_weights(unet), tensors_of("unet", unet), f"unet of {tensors_of.path}")
     return unet
 
@@ -116,7 +117,7 @@ def load_autoencoder(folder, tensors_of):
     return autoencoder
 
 
-def load_text_encoder(folder, tokenizer_folder, tensors_of, clip_skip=0):
+def load_text_encoder(folder, tokenizer_folder, tensors_of, clip_skip=0, max_chunks=1):
     """The `TextEncoder` of the folders of a `CLIPTextModel` and of its tokenizer. It attends to padding, too."""
     import keras_hub
 
@@ -129,7 +130,8 @@ def load_text_encoder(folder, tokenizer_folder, tensors_of, clip_skip=0):
         )
     backbone = keras_hub.models.CLIPTextEncoder(**arguments)
     length = arguments["max_sequence_length"]
-    text_encoder = TextEncoder(backbone, tokenizer, length, mask_padding=False, clip_skip=clip_skip)
+    options = {"mask_padding": False, "clip_skip": clip_skip, "max_chunks": max_chunks}
+    text_encoder = TextEncoder(backbone, tokenizer, length, **options)
     weights.assign(
         weights.text_weights(text_encoder),
         tensors_of("text_encoder", text_encoder),

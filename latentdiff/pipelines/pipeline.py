@@ -82,9 +82,9 @@ class Pipeline:
         return cls(model, **{**settings, **kwargs})
 
     @classmethod
-    def from_diffusers(cls, source, variant=None, clip_skip=0, weights_file=None, **kwargs):
+    def from_diffusers(cls, source, variant=None, clip_skip=0, weights_file=None, max_chunks=1, **kwargs):
         """Opens Stable Diffusion, see `convert.diffusers.load_diffusers`. Keyword arguments replace its settings."""
-        model, settings = load_diffusers(source, variant, clip_skip, weights_file)
+        model, settings = load_diffusers(source, variant, clip_skip, weights_file, max_chunks)
         return cls(model, **{**settings, **kwargs})
 
     @classmethod

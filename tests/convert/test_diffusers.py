@@ -171,7 +171,7 @@ def test_a_pipeline_of_another_kind(tmp_path):
 
 def test_unets_that_see_a_mask():
     with pytest.raises(ValueError, match="`in_channels` in unet must be 4. Received: in_channels=9"):
-        load_unet(Config({"in_channels": 9, "out_channels": 4}, "unet"), 77, None)
+        load_unet(Config({"in_channels": 9, "out_channels": 4}, "unet"), None)
 
 
 def test_pad_tokens():

@@ -81,7 +81,8 @@ class Signatures:
         seeds, guidance = settings["seeds"], {row.name: settings.get(row.wire) for row in GUIDANCE}
         token_ids = self.texts.token_ids(texts, name, warnings)
         negative_ids = self.texts.token_ids(negative_texts, negative_name, warnings)
-        conditioning = self.text_to_image.encode_text(tf.concat([token_ids, negative_ids], axis=0))
+        token_ids = self.model.text_encoder.trim(tf.concat([token_ids, negative_ids], axis=0))
+        conditioning = self.text_to_image.encode_text(token_ids)
         noisy_latents = noise.normal(seeds, self.text_to_image.latent_shape)
 
         def sample(conditioning, **guidance):
