@@ -1,6 +1,7 @@
 """A `TextToImage` as LiteRT files for phones, small computers and browsers: no TensorFlow, no Keras where it runs."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def export_litert(
     exported = exported_samplers(text_to_image.sampler, samplers)
     tokens = tokenizer_json(text_to_image.model.text_encoder.tokenizer)
     made = parts(text_to_image, num_tokens, ROWS, single_file)
+    _check_sizes(made)
     quantization = check_quantization(quantization, made)
     steps = step_parts(text_to_image, exported)
     quantization |= dict.fromkeys(steps, "none")  # they are small, and exact
@@ -130,6 +132,18 @@ def _checked_tokens(text_encoder, num_tokens):
             f"`num_tokens` must lie in [3, {text_encoder.sequence_length}]. Received: num_tokens={num_tokens}"
         )
     return num_tokens
+
+
+def _check_sizes(made):
+    """Raises ValueError for a part that is too large for a file. A smaller one is made of one with 32 bits a weight."""
+    for name, part in made.items():
+        weights = {id(weight): math.prod(weight.shape) for model in part.models for weight in model.variables}
+        size = 4 * sum(weights.values())
+        if size > litert_file.MAX_BYTES:
+            raise ValueError(
+                f"{name}.tflite can't be made: its weights take {size / 1e9:.2f} GB with 32 bits each, and a LiteRT "
+                f"file, of which smaller ones are made, has at most {litert_file.MAX_BYTES / 1e9:.2f} GB."
+            )
 
 
 def _is_quantized(quantization):
