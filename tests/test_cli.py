@@ -184,6 +184,14 @@ def test_all_options_reach_the_picture(run, pipeline, tmp_path):
     np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "new/folder/cat.png")), expected)
 
 
+def test_tiles(run, pipeline, tmp_path):
+    assert run("a cat", "--seed", 3, "--tile-size", 4, "--output", "cat.png")[0] == 0
+    tiled = latentdiff.TextToImage.from_pipeline(pipeline, tile_size=4)
+    expected = tiled.generate("a cat", seed=3, callback=lambda *step: None)
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "cat.png")), expected)
+    refused(run("a cat", "--tile-size", 3), "`tile_size` must be a multiple of 2 of at least 4")
+
+
 @pytest.mark.parametrize("high, written", [("2", 2.0), ("inf", 1e30)])  # JSON has no infinity
 def test_limits_of_guidance_are_told_where_there_are_any(high, written, run, pipeline, tmp_path):
     limits = ["--guidance-rescale", 0.7, "--guidance-interval", 0.5, high]
