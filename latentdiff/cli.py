@@ -8,6 +8,7 @@ from pathlib import Path
 
 from latentdiff.commands import UsageError, explain, export, generate, import_weights, info, lora, train
 from latentdiff.commands.console import is_terminal, prepare, say
+from latentdiff.commands.preset import add_tile_size
 from latentdiff.commands.prompts import OPTIONS, Number, add_setting
 from latentdiff.commands.stopping import exit_code, stopped_by_sigterm
 from latentdiff.version import __version__
@@ -94,8 +95,9 @@ def _parser():
     explain.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
     export.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
     import_weights.add_parser(commands)
-    command = commands.add_parser("info", help="tell what a preset is", description="Prints the card of a preset.")
-    command.add_argument("preset", nargs="?", default=DEFAULT_PRESET, metavar="PRESET", help=_PRESET_HELP)
+    told = "Prints the card of a preset, or the settings of a PNG that this or another program made."
+    command = commands.add_parser("info", help="tell what a preset is, or how an image was made", description=told)
+    command.add_argument("preset", nargs="?", default=DEFAULT_PRESET, metavar="PRESET_OR_PNG", help=_PRESET_HELP)
     command.set_defaults(run=info.run)
     return parser
 
@@ -120,6 +122,7 @@ def _add_generate(commands):
         add_setting(add, row)
     add("--init-image", type=_path, metavar="FILE", help="an image to begin with; resized if the model needs it")
     add("--mask", type=_path, metavar="FILE", help="paint only where this image, of the same size, is white")
+    add_tile_size(add)
     add("--output", type=_path, metavar="FILE_OR_FOLDER", help="a .png file or a folder, see below")
     add("--grid", action="store_true", help="also write grid.png, an image of all images")
     add("--trajectory", type=_path, metavar="FILE.gif", help="also write how the first image forms")

@@ -168,7 +168,12 @@ def test_one_picture_is_a_file_with_its_settings(run, pipeline, preset, tmp_path
     path = tmp_path / "a-red-apple-3d-seed-7.png"
     np.testing.assert_array_equal(np.asarray(open_image(path)), pipeline.generate("A red apple, 3D!", seed=7))
     expected = ["A red apple, 3D!", "", "7", "3", "2.0", "0.0", "[0.0, 1e+30]", "ddim", str(preset)]
-    assert images.read_settings(path) == dict(zip(SETTINGS, expected, strict=True))
+    told = images.read_settings(path)
+    foreign = told.pop("parameters")  # for other programs
+    assert told == dict(zip(SETTINGS, expected, strict=True))
+    assert foreign.startswith(
+        "A red apple, 3D!\nSteps: 3, CFG scale: 2, Seed: 7, Sampler: DDIM, Size: 8x8, Model: tiny"
+    )
 
 
 def test_all_options_reach_the_picture(run, pipeline, tmp_path):
@@ -177,6 +182,14 @@ def test_all_options_reach_the_picture(run, pipeline, tmp_path):
     settings = {"num_steps": 2, "guidance_scale": 5.0, "sampler": "ddpm", "seed": 3}
     expected = pipeline.generate("a cat", negative_prompts="green", **settings, callback=lambda *step: None)
     np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "new/folder/cat.png")), expected)
+
+
+def test_tiles(run, pipeline, tmp_path):
+    assert run("a cat", "--seed", 3, "--tile-size", 4, "--output", "cat.png")[0] == 0
+    tiled = latentdiff.TextToImage.from_pipeline(pipeline, tile_size=4)
+    expected = tiled.generate("a cat", seed=3, callback=lambda *step: None)
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "cat.png")), expected)
+    refused(run("a cat", "--tile-size", 3), "`tile_size` must be a multiple of 2 of at least 4")
 
 
 @pytest.mark.parametrize("high, written", [("2", 2.0), ("inf", 1e30)])  # JSON has no infinity
@@ -586,3 +599,34 @@ def test_info_in_trouble(run, preset, tmp_path):
     refused(run("preset", command="info"), "task.json is not JSON", code=1)
     (tmp_path / "preset" / "task.json").unlink()
     refused(run("preset", command="info"), "task.json is missing", code=1)
+
+
+def test_info_of_an_image_is_an_entry_of_a_prompts_file(run, tmp_path):
+    """What was asked for, from the record of this package; it makes the same image again."""
+    prompt = "(red:1.3) äpple 🍎, \\(3d\\)"
+    assert run(prompt, "--negative-prompt", "blue", "--seed", 7, "--output", "made.png")[0] == 0
+    code, out, err = run("made.png", command="info")
+    assert (code, err) == (0, "") and out.startswith("# made.png\n\n{")
+    end = out.index("\n}") + 2
+    entry = json.loads(out[out.index("{") : end])
+    assert (entry["prompt"], entry["negative_prompt"], entry["seed"], entry["num_steps"]) == (prompt, "blue", 7, 3)
+    assert "- sampler: ddim\n" in out[end:]
+    (tmp_path / "prompts.json").write_text(json.dumps([entry]), encoding="utf-8")
+    assert run("--prompts-file", "prompts.json", "--output", "again.png")[0] == 0
+    made, again = (np.asarray(open_image(tmp_path / name)) for name in ("made.png", "again.png"))
+    np.testing.assert_array_equal(made, again)
+
+
+def test_info_of_an_image_of_another_program(run, tmp_path):
+    text = "a (red) äpple\nNegative prompt: blue\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 8x8"
+    picture = np.zeros((8, 8, 3), "uint8")
+    images.save_png(tmp_path / "other.png", picture, {"parameters": text})
+    code, out, _ = run("other.png", command="info")
+    entry = {"prompt": "a (red:1.1) äpple", "num_steps": 20, "guidance_scale": 7.0, "seed": 5}
+    assert code == 0 and json.loads(out[out.index("{") : out.index("}") + 1]) == {**entry, "negative_prompt": "blue"}
+    assert out.endswith("\n- sampler: euler_ancestral\n- Size: 8x8\n")
+    images.save_png(tmp_path / "none.png", picture)
+    refused(run("none.png", command="info"), "none.png has no settings of an image in it", code=1)
+    (tmp_path / "text.png").write_text("no image")
+    refused(run("text.png", command="info"), "text.png is no PNG that can be read", code=1)
+    refused(run("gone.png", command="info"), "gone.png must be a file that exists")

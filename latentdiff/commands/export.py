@@ -4,7 +4,7 @@ from pathlib import Path
 
 from latentdiff.commands import UsageError, export_diffusers, export_litert, lora
 from latentdiff.commands.console import say
-from latentdiff.commands.preset import find_preset, opened_preset
+from latentdiff.commands.preset import add_tile_size, find_preset, in_tiles, opened_preset
 from latentdiff.commands.prompts import Number
 
 SAVED_MODEL_EPILOG = """\
@@ -41,6 +41,7 @@ def _add_saved_model(formats, default_preset, preset_help):
         default="float32",
         help="how weights are stored (default: float32)",
     )
+    add_tile_size(add)
     add("--token-ids", action="store_true", help="take token ids, not prompts: needs no TF Text operators")
     add("--max-steps", type=Number(int, 1), default=100, metavar="N", help="most steps of a request (default: 100)")
     command.set_defaults(run=run_saved_model)
@@ -57,5 +58,6 @@ def run_saved_model(args):
     with opened_preset(args.preset) as (pipeline, bar):
         lora.load(pipeline, args)
         bar.show(f"writing {args.output} ...")
+        pipeline = in_tiles(pipeline, args.tile_size)
         pipeline.export(args.output, dtype=args.dtype, token_ids=args.token_ids, max_steps=args.max_steps)
     say(args.output)

@@ -2,7 +2,7 @@
 
 from latentdiff.commands import UsageError, editing, lora, remote
 from latentdiff.commands.output import Output, check_writable
-from latentdiff.commands.preset import find_preset, opened_preset
+from latentdiff.commands.preset import find_preset, in_tiles, opened_preset
 from latentdiff.commands.prompts import OPTIONS, read_request
 
 BATCH_SIZE = 16  # images made at a time; those made are on the disk before the next are begun
@@ -18,7 +18,7 @@ def run(args):
     _check(args)
     with opened_preset(args.preset) as (opened, bar):
         lora.load(opened, args)
-        pipeline, inputs = editing.open_editor(opened, args)
+        pipeline, inputs = editing.open_editor(in_tiles(opened, args.tile_size), args)
         request = _resolve(pipeline, request)
         output.prepare()
         bar.tell_seeds(request.drawn)

@@ -10,8 +10,8 @@ from latentdiff.commands.prompts import Number
 from latentdiff.commands.quiet_start import quiet_start
 
 EPILOG = """\
-SOURCE is a folder that diffusers wrote, of Stable Diffusion 1.x, 2.x or XL, with weights in .safetensors files. Each tensor
-in it is used, or the import fails and names it. The licence of the weights applies to the preset, too.
+SOURCE is a folder that diffusers wrote, of Stable Diffusion 1.x, 2.x or XL, with weights in .safetensors files. Each
+tensor in it is used, or the import fails and names it. The licence of the weights applies to the preset, too.
 
 A single file in the layout of CompVis and Stability is imported by --weights-file; SOURCE is then a folder that holds
 the configs, the tokenizer and the scheduler of its model, and needs no weights.
@@ -38,6 +38,8 @@ def add_parser(commands):
     add("--variant", metavar="NAME", help="variant of the files of weights, such as fp16 (default: none)")
     skip = "last layers of the text encoder to leave out (default: 0)"
     add("--clip-skip", type=Number(int, 0), default=0, metavar="N", help=skip)
+    chunks = "longest prompt, in chunks of 77 tokens (default: 1)"
+    add("--max-chunks", type=Number(int, 1), default=1, metavar="N", help=chunks)
     add("--float16", action="store_true", help="store the weights with half the bits")
     command.set_defaults(run=run)
 
@@ -56,7 +58,8 @@ def run(args):
         bar.show(f"reading {args.source} ...")
         with quiet_start():
             from latentdiff import TextToImage
-        pipeline = TextToImage.from_diffusers(args.source, args.variant, args.clip_skip, single)
+        options = {"clip_skip": args.clip_skip, "weights_file": single, "max_chunks": args.max_chunks}
+        pipeline = TextToImage.from_diffusers(args.source, args.variant, **options)
         bar.show(f"writing {args.output} ...")
         pipeline.save_to_preset(args.output, float16=args.float16)
     finally:

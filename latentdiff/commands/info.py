@@ -1,13 +1,20 @@
-"""`latentdiff info`: what a preset is."""
+"""`latentdiff info`: what a preset is, or how an image was made."""
 
 import json
+from pathlib import Path
 
+from latentdiff.commands import UsageError
 from latentdiff.commands.console import say
 from latentdiff.commands.preset import find_preset
+from latentdiff.commands.prompts import KEYS
+from latentdiff.settings import parameters
 
 
 def run(args):
-    """Prints the model card of a preset and how it is set."""
+    """Prints the model card of a preset and how it is set, or the settings of a PNG."""
+    path = Path(args.preset)
+    if path.suffix.lower() == ".png" and not path.is_dir():
+        return _tell_image(path)
     folder = find_preset(args.preset)
     settings = _read(folder / "task.json") | _read(folder / "metadata.json")
     card = folder / "README.md"
@@ -18,6 +25,47 @@ def run(args):
     say(f"\n## Settings\n\n- folder: {folder}")
     for name, value in settings.items():
         say(f"- {name}: {value}")
+
+
+def _tell_image(path):
+    """Prints the settings of an image: an entry of a prompts file, and a line for each of the others."""
+    entry, others = _settings_of(path)
+    say(f"# {path.name}\n\n{json.dumps(entry, ensure_ascii=False, indent=2)}")
+    if others:
+        say("")
+    for name, value in others.items():
+        say(f"- {name}: {value}")
+
+
+def _settings_of(path):
+    """(what fits a prompts file, the rest) of a PNG: of this package's record, else of the text of other programs.
+
+    Raises:
+        UsageError: no such file.
+        ValueError: no image, or one without settings.
+    """
+    from latentdiff.data.images import read_settings
+
+    if not path.is_file():
+        raise UsageError(f"{path} must be a file that exists")
+    texts = read_settings(path)
+    foreign = texts.pop(parameters.CHUNK, None)
+    if "prompt" in texts and "seed" in texts:
+        settings, others = {name: _decoded(name, text) for name, text in texts.items()}, {}
+    elif foreign is not None:
+        settings, others = parameters.from_parameters(foreign)
+    else:
+        raise ValueError(f"{path} has no settings of an image in it")
+    rest = {name: value for name, value in settings.items() if name not in KEYS}
+    return {name: value for name, value in settings.items() if name in KEYS}, {**rest, **others}
+
+
+def _decoded(name, text):
+    """The value that `save_png` wrote as this text; the text itself where it is none."""
+    try:
+        return json.loads(text) if name in KEYS and KEYS[name].kind is not str else text
+    except (ValueError, RecursionError):
+        return text
 
 
 def _read(path):

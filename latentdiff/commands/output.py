@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from latentdiff.commands import UsageError
+from latentdiff.settings import parameters
 from latentdiff.whole_files import write_bytes, write_text
 
 MANIFEST = "manifest.json"
@@ -55,7 +56,8 @@ class Output:
             self._made.append((picture, record))
         if self.grid_only:
             return None
-        path = self._write(_stem([record["prompt"]], record["seed"]), encode_png(picture, record))
+        told = {**record, parameters.CHUNK: parameters.to_parameters(record, picture.shape[:2])}
+        path = self._write(_stem([record["prompt"]], record["seed"]), encode_png(picture, told))
         self._entries[path.name] = {"file": path.name, **record}
         self._save_manifest()
         return path

@@ -23,7 +23,7 @@ GUIDANCE_SCALE, XL_GUIDANCE_SCALE, NUM_STEPS, FEWER_STEPS, SAMPLE_SIZE = 7.5, 5.
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
-def load_diffusers(source, variant=None, clip_skip=0, weights_file=None):
+def load_diffusers(source, variant=None, clip_skip=0, weights_file=None, max_chunks=1):
     """Opens Stable Diffusion 1.x, 2.x or XL from a folder that diffusers wrote.
 
     Args:
@@ -31,6 +31,7 @@ def load_diffusers(source, variant=None, clip_skip=0, weights_file=None):
         variant: such as "fp16", of the files of weights; default: those without one, or the only one that is there.
         clip_skip: last layers of the text encoder to leave out.
         weights_file: a `.safetensors` file in the original layout, in place of the weights of the folder.
+        max_chunks: longest prompt, in chunks of 77 tokens, see `TextEncoder`.
 
     Returns:
         model: the `LatentDiffusion`, with float32 weights.
@@ -49,12 +50,11 @@ def load_diffusers(source, variant=None, clip_skip=0, weights_file=None):
     unet_config = read_config(folder / "unet" / "config.json")
     sample_size = unet_config.take("sample_size", SAMPLE_SIZE)
     autoencoder = load_autoencoder(folder / "vae", tensors_of)
+    text_options = {"clip_skip": clip_skip, "max_chunks": max_chunks}
     if is_xl := index["_class_name"].startswith(XL):
-        zero_empty = index.get("force_zeros_for_empty_prompt", True)
-        text_encoder = load_two_text_encoders(folder, tensors_of, clip_skip, zero_empty)
-    else:
-        text_encoder = load_text_encoder(folder, tensors_of, clip_skip)
-    unet = load_unet(unet_config, text_encoder.sequence_length, tensors_of)
+        text_options["zero_empty"] = index.get("force_zeros_for_empty_prompt", True)
+    text_encoder = (load_two_text_encoders if is_xl else load_text_encoder)(folder, tensors_of, **text_options)
+    unet = load_unet(unet_config, tensors_of)
     parts = (autoencoder, text_encoder, unet, NoiseSchedule(**schedule))
     model = LatentDiffusion(*parts, prediction_type=prediction_type)
     guidance_scale = XL_GUIDANCE_SCALE if is_xl else GUIDANCE_SCALE
@@ -109,9 +109,9 @@ class PartsOfFolder:
         return Tensors(weight_files(self.path / part, self.variant), rename)
 
 
-def load_unet(config, num_tokens, tensors_of):
-    """The `UNet` of a `Config`, for text features of so many tokens and latents of any size."""
-    unet = UNet(num_tokens=num_tokens, **networks.unet_arguments(config))
+def load_unet(config, tensors_of):
+    """The `UNet` of a `Config`, for text features of any length and latents of any size."""
+    unet = UNet(**networks.unet_arguments(config))
     weights.assign(weights.unet_weights(unet), tensors_of("unet", unet), f"unet of {tensors_of.path}")
     return unet
 

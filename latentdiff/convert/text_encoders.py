@@ -7,13 +7,14 @@ from latentdiff.models.clip_pair import ClipPair
 from latentdiff.models.text_encoder import TextEncoder
 
 
-def load_text_encoder(folder, tensors_of, clip_skip=0):
+def load_text_encoder(folder, tensors_of, clip_skip=0, max_chunks=1):
     """The `TextEncoder` of a `CLIPTextModel`. It attends to padding, too.
 
     Args:
         folder: Path, with the folders `text_encoder` and `tokenizer`.
         tensors_of: function from the name of a part and its network to `Tensors`.
         clip_skip: last layers to leave out.
+        max_chunks: longest prompt, in chunks, see `TextEncoder`.
 
     Raises:
         ValueError: as `convert.diffusers.load_diffusers`.
@@ -25,18 +26,20 @@ def load_text_encoder(folder, tensors_of, clip_skip=0):
     # By its name layers have the same paths when it is opened from a preset.
     backbone = keras_hub.models.CLIPTextEncoder(**arguments, name="clip_text_encoder")
     length = arguments["max_sequence_length"]
-    text_encoder = TextEncoder(backbone, tokenizer, length, mask_padding=False, clip_skip=clip_skip)
+    options = {"mask_padding": False, "clip_skip": clip_skip, "max_chunks": max_chunks}
+    text_encoder = TextEncoder(backbone, tokenizer, length, **options)
     _assign(weights.text_parts(text_encoder), tensors_of)
     return text_encoder
 
 
-def load_two_text_encoders(folder, tensors_of, clip_skip=0, zero_empty=True):
+def load_two_text_encoders(folder, tensors_of, clip_skip=0, max_chunks=1, zero_empty=True):
     """The `TextEncoder` of a `CLIPTextModel` and a `CLIPTextModelWithProjection`, around a `ClipPair`.
 
     Args:
         folder: Path, with the folders `text_encoder`, `tokenizer`, `text_encoder_2` and `tokenizer_2`.
         tensors_of: function from the name of a part and its network to `Tensors`.
         clip_skip: layers to leave out beside the last one.
+        max_chunks: longest prompt, in chunks, see `TextEncoder`.
         zero_empty: whether the empty prompt has zeros for features.
 
     Raises:
@@ -56,7 +59,8 @@ def load_two_text_encoders(folder, tensors_of, clip_skip=0, zero_empty=True):
         second_pad_id=second.end_token_id if second.pad_with_end_token else 0,
     )
     length = backbone.max_sequence_length
-    text_encoder = TextEncoder(backbone, tokenizer, length, mask_padding=False, zero_empty=zero_empty)
+    options = {"mask_padding": False, "zero_empty": zero_empty, "max_chunks": max_chunks}
+    text_encoder = TextEncoder(backbone, tokenizer, length, **options)
     _assign(weights.text_parts(text_encoder), tensors_of)
     return text_encoder
 

@@ -171,9 +171,18 @@ def save_png(path, image, settings=None):
 
 
 def read_settings(path):
-    """The settings that `save_png` wrote into a PNG, as a dict of strings."""
-    with Image.open(path) as image:
-        return dict(image.text)
+    """The settings that `save_png` wrote into a PNG, as a dict of strings.
+
+    Raises:
+        ValueError: no PNG, or a damaged one.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return dict(image.text)
+    except FileNotFoundError:
+        raise
+    except DECODE_ERRORS as error:
+        raise ValueError(f"{path} is no PNG that can be read ({error})") from error
 
 
 def save_animation(path, frames, milliseconds=80, hold=1500):

@@ -10,7 +10,8 @@ from latentdiff.diffusion import conditioning as trees
 from latentdiff.models import dtypes
 from latentdiff.models.quantized import from_quantized_config, quantization_config
 from latentdiff.models.text_backbone import sequence_model
-from latentdiff.models.tokenizers import special_id, text_of, token_ids
+from latentdiff.models.tokenizers import chunks_of, special_id, text_of, token_ids
+from latentdiff.settings.request import check_count
 from latentdiff.settings.texts import as_rows
 
 
@@ -24,6 +25,8 @@ class TextEncoder(keras.Model):
         tokenizer: the KerasHub tokenizer that belongs to it.
         sequence_length: tokens of a prompt, those that mark its start and end included. Shorter prompts are padded,
             and the padding is masked wherever it could be seen; longer ones are cut, with a warning.
+        max_chunks: longest prompt, in chunks of `sequence_length` tokens. Each chunk has marks of its own and is
+            encoded apart; their features follow each other. A chunk that a prompt does not need is masked like padding.
         trainable: whether `fit` of a model that contains it changes it.
         separator_id: optional id of a token, such as `tokenizer.token_to_id(",")`. What stands behind its last place in
             a prompt and what stands in front are then encoded apart: "3d" has the same features in "red apple, 3d" and
@@ -38,14 +41,15 @@ class TextEncoder(keras.Model):
             than the global policy.
 
     Call arguments:
-        token_ids: int32 (batch, tokens), from `tokenize`.
+        token_ids: int32 (batch, tokens), from `tokenize`; of several chunks, a multiple of `sequence_length` tokens.
 
     Returns:
         float32 (batch, tokens, dim), the context. Places where `mask(token_ids)` is False mean nothing.
 
     Raises:
-        ValueError: a backbone without features for each token, or one built for fewer tokens; `separator_id` with one
-            that takes no padding mask, like that of CLIP; `clip_skip` with another one than that of CLIP.
+        ValueError: a backbone without features for each token, or one built for fewer tokens; `max_chunks` that is no
+            whole number of at least 1; `separator_id` with one that takes no padding mask, like that of CLIP;
+            `clip_skip` with another one than that of CLIP.
     """
 
     # Members of the conditioning with one vector a token, on which the weights of a prompt's words act.
@@ -61,6 +65,7 @@ class TextEncoder(keras.Model):
         mask_padding=True,
         clip_skip=0,
         zero_empty=False,
+        max_chunks=1,
         dtype=None,
         name="text_encoder",
         **kwargs,
@@ -82,6 +87,7 @@ class TextEncoder(keras.Model):
         self.mask_padding = mask_padding
         self.clip_skip = clip_skip
         self.zero_empty = zero_empty
+        self.max_chunks = check_count("max_chunks", max_chunks)
         self.sequence_model = sequence_model(backbone, clip_skip)
         self.context_dim = self.sequence_model.output["context"].shape[-1]
         takes_mask = any(name.endswith("padding_mask") for name in self.sequence_model.input)
@@ -111,6 +117,11 @@ class TextEncoder(keras.Model):
         """Token that fills the rest."""
         return special_id(self.tokenizer, "pad_token_id") or 0
 
+    @property
+    def num_tokens(self):
+        """Tokens of the longest prompt, marks included."""
+        return self.max_chunks * self.sequence_length
+
     def call(self, token_ids, training=False):
         return self._features(token_ids, training)["context"]
 
@@ -118,7 +129,15 @@ class TextEncoder(keras.Model):
         """The members of the conditioning with features: a dict of float32 tensors."""
         # A frozen encoder gives the same features while the rest trains: no dropout.
         training = training and self.trainable
-        mask = self.mask(token_ids)
+        if self._is_one_chunk(token_ids):
+            return self._encode_chunk(token_ids, training)
+        batch = ops.shape(token_ids)[0]
+        features = self._encode_chunk(self._chunks(token_ids), training)  # of all chunks of all rows
+        first = {name: ops.reshape(member, (batch, -1, member.shape[-1]))[:, 0] for name, member in features.items()}
+        return {**first, "context": ops.reshape(features["context"], (batch, -1, self.context_dim))}
+
+    def _encode_chunk(self, token_ids, training):
+        mask = self._chunk_mask(token_ids)
         if self.separator_id is None:
             return self._run(token_ids, mask, training)
         behind = self._behind_separator(token_ids)
@@ -151,14 +170,39 @@ class TextEncoder(keras.Model):
         return ops.equal(in_front, ops.sum(separators, axis=1, keepdims=True))
 
     def mask(self, token_ids):
-        """True where the network sees a token: bool (batch, tokens); everywhere unless `mask_padding`.
+        """True where the network sees a token: bool (batch, tokens); everywhere in a chunk unless `mask_padding`.
 
         Everything up to the first end mark counts, so that tokenizers that pad with the end mark (CLIP) work too.
         """
+        if self._is_one_chunk(token_ids):
+            return self._chunk_mask(token_ids)
+        visible = ops.reshape(self._chunk_mask(self._chunks(token_ids)), ops.shape(token_ids))  # (b, tokens)
+        return ops.logical_and(visible, ops.repeat(self._begun(token_ids), self.sequence_length, axis=1))
+
+    def trim(self, token_ids):
+        """Token ids (batch, tokens) without the chunks at their end that no row needs."""
+        if self.max_chunks == 1:
+            return token_ids
+        count = ops.max(ops.sum(ops.cast(self._begun(token_ids), "int32"), axis=1))
+        return token_ids[:, : count * self.sequence_length]
+
+    def _is_one_chunk(self, token_ids):
+        length = token_ids.shape[1]  # None in a graph that takes any number of chunks
+        return self.max_chunks == 1 or (length is not None and length <= self.sequence_length)
+
+    def _chunks(self, token_ids):
+        return ops.reshape(token_ids, (-1, self.sequence_length))  # (b chunks, sequence_length)
+
+    def _begun(self, token_ids):
+        """Which chunks a prompt has, bool (batch, chunks): the first, and all that begin with more than padding."""
+        starts = token_ids[:, :: self.sequence_length]
+        return ops.concatenate([ops.ones_like(starts[:, :1], dtype="bool"), starts[:, 1:] != self.pad_id], axis=1)
+
+    def _chunk_mask(self, token_ids):
         return self._is_text(token_ids) if self.mask_padding else ops.ones_like(token_ids, dtype="bool")
 
     def _is_text(self, token_ids):
-        """False where a token is padding: bool (batch, tokens)."""
+        """False where a token of a chunk is padding: bool (batch, sequence_length)."""
         if self.end_id is None:
             return ops.not_equal(token_ids, self.pad_id)
         ends = ops.cast(ops.equal(token_ids, self.end_id), "int32")
@@ -178,7 +222,7 @@ class TextEncoder(keras.Model):
 
     def conditioning_spec(self, num_tokens=None):
         """`keras.InputSpec`s of what `condition` returns, by name, for any batch of so many tokens."""
-        num_tokens = self.sequence_length if num_tokens is None else num_tokens
+        num_tokens = self.num_tokens if num_tokens is None else num_tokens
         shapes = {name: tensor.shape for name, tensor in self.sequence_model.output.items()}
         shapes["context"] = (None, num_tokens, self.context_dim)
         specs = {name: keras.InputSpec("float32", shape) for name, shape in shapes.items()}
@@ -191,7 +235,7 @@ class TextEncoder(keras.Model):
             prompts: list of str or bytes (UTF-8), or an array or a string tensor of them.
 
         Returns:
-            int32 numpy array (len(prompts), sequence_length). Warns when a prompt is cut, and says what was.
+            int32 numpy array (len(prompts), num_tokens). Warns when a prompt is cut, and says what was.
         """
         texts = as_rows(prompts, "prompts")
         rows = []
@@ -206,34 +250,35 @@ class TextEncoder(keras.Model):
             pieces: list of (text, weight).
 
         Returns:
-            int32 numpy array (sequence_length,), and the weight of each token, float32, 1 for those of no text. Warns
-            like `tokenize`.
+            int32 numpy array (num_tokens,), and the weight of each token, float32, 1 for those of no text. Warns like
+            `tokenize`.
         """
         texts, weights = [text for text, _ in pieces], [weight for _, weight in pieces]
         ids = token_ids(self.tokenizer, texts)
         row = self._row([token for piece in ids for token in piece], "".join(texts))
-        row_weights = np.ones(self.sequence_length, "float32")
-        weights = np.repeat(weights, [len(piece) for piece in ids])[: self._room]
+        inner = np.ones((self.max_chunks, self._room), "float32")
+        weights = np.repeat(weights, [len(piece) for piece in ids])[: inner.size]
+        inner.flat[: len(weights)] = weights
         first = 0 if self.start_id is None else 1
-        row_weights[first : first + len(weights)] = weights
-        return row, row_weights
+        row_weights = np.ones((self.max_chunks, self.sequence_length), "float32")
+        row_weights[:, first : first + self._room] = inner
+        return row, row_weights.ravel()
 
     @property
     def _room(self):
-        """Tokens of a prompt beside its marks."""
+        """Tokens of a chunk beside its marks."""
         return self.sequence_length - sum(mark is not None for mark in (self.start_id, self.end_id))
 
     def _row(self, ids, prompt):
-        """Token ids with marks and padding, int32 (sequence_length,). Warns when the prompt is cut."""
-        if len(ids) > self._room:
-            lost = text_of(self.tokenizer, ids[self._room :])
+        """Token ids with marks and padding, int32 (num_tokens,). Warns when the prompt is cut."""
+        room = self.max_chunks * self._room
+        if len(ids) > room:
+            lost = text_of(self.tokenizer, ids[room:])
             warnings.warn(
-                f"The prompt {prompt!r} has {len(ids)} tokens, {self._room} fit: it was cut before {lost!r}.",
-                stacklevel=3,
+                f"The prompt {prompt!r} has {len(ids)} tokens, {room} fit: it was cut before {lost!r}.", stacklevel=3
             )
-        start, end = ([] if mark is None else [mark] for mark in (self.start_id, self.end_id))
-        ids = start + ids[: self._room] + end
-        return np.array(ids + [self.pad_id] * (self.sequence_length - len(ids)), "int32")
+        shape = (self.max_chunks, self.sequence_length)
+        return chunks_of(ids[:room], self.start_id, self.end_id, self.pad_id, shape).ravel()
 
     def encode(self, prompts):
         """Text features of prompts.
@@ -246,7 +291,7 @@ class TextEncoder(keras.Model):
 
     def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
         """As `keras.Model.export`; by default for token ids of any batch."""
-        input_signature = input_signature or [keras.InputSpec("int32", (None, self.sequence_length))]
+        input_signature = input_signature or [keras.InputSpec("int32", (None, self.num_tokens))]
         return super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def get_config(self):
@@ -262,6 +307,7 @@ class TextEncoder(keras.Model):
             "mask_padding": self.mask_padding,
             "clip_skip": self.clip_skip,
             "zero_empty": self.zero_empty,
+            "max_chunks": self.max_chunks,
             "name": self.name,
             **self._given_dtype,
             **quantization_config(self.backbone),

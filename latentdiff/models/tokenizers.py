@@ -2,6 +2,8 @@
 
 import re
 
+import numpy as np
+
 BLANK = re.compile(r"[^\S\x1c-\x1f]*")  # these four are white space in Python alone
 
 
@@ -22,6 +24,27 @@ def token_ids(tokenizer, texts):
     rows = tokenizer(said) if said else []
     rows = iter(rows.to_list() if hasattr(rows, "to_list") else rows)
     return [[int(token) for token in next(rows)] if not BLANK.fullmatch(text) else [] for text in texts]
+
+
+def chunks_of(ids, start_id, end_id, pad_id, shape):
+    """Token ids cut into chunks, each with marks of its own and padding; a chunk without tokens is padding alone.
+
+    Args:
+        ids: list of token ids without marks, no more than fit.
+        start_id, end_id: the marks, or None.
+        pad_id: fills the rest.
+        shape: (chunks, tokens of each, marks included).
+
+    Returns:
+        int32 array of that shape.
+    """
+    chunks = np.full(shape, pad_id, "int32")
+    start, end = ([] if mark is None else [mark] for mark in (start_id, end_id))
+    room = shape[1] - len(start) - len(end)
+    for index, first in enumerate(range(0, max(len(ids), 1), room)):
+        chunk = [*start, *ids[first : first + room], *end]
+        chunks[index, : len(chunk)] = chunk
+    return chunks
 
 
 def text_of(tokenizer, ids):

@@ -7,7 +7,7 @@ from latentdiff.convert import lora_files
 from latentdiff.convert.diffusers import load_diffusers
 from latentdiff.diffusion import noise as seeded
 from latentdiff.diffusion import samplers
-from latentdiff.models import pixels
+from latentdiff.models.coding import check_tile_size, compiled_coders
 from latentdiff.models.compilation import compile_function
 from latentdiff.pipelines import prompt_weights
 from latentdiff.pipelines.arrays import (
@@ -26,7 +26,7 @@ from latentdiff.settings.table import EVERYWHERE, GUIDANCE, NUM_STEPS, SEED, SET
 
 # Arguments of `Pipeline` beside the model; presets keep them.
 DEFAULTS = ("image_size", "sampler", "num_steps", "guidance_scale", "guidance_rescale", "guidance_interval")
-# What is compiled depends on the model alone, so that pipelines can share it, or on the image size, too.
+# What is compiled depends on the model and the tiles, so that pipelines can share it, or on the image size, too.
 COMPILED, COMPILED_FOR_SIZE = ("_encode_images", "_decode"), ("_encode_text", "_loops")
 
 
@@ -40,10 +40,12 @@ class Pipeline:
         num_steps, guidance_scale, guidance_rescale, guidance_interval: defaults of `generate`.
         guide: optional, a worse network for the same latents and conditioning: guidance is then `Autoguidance` by it,
             in place of `ClassifierFreeGuidance`, and there are no negative prompts.
+        tile_size: optional, side in pixels of the tiles in which images are encoded and decoded, see `tiles.in_tiles`:
+            less memory for large images, and nearly the same pixels. Presets do not keep it.
 
     Raises:
-        ValueError: no `image_size` while the network takes any, or one that the autoencoder can't make; a default out
-            of bounds.
+        ValueError: no `image_size` while the network takes any, or one that the autoencoder can't make, nor tiles of
+            `tile_size`; a default out of bounds.
     """
 
     needs = ()  # what `generate` must be given: "images", "masks"
@@ -59,9 +61,12 @@ class Pipeline:
         guidance_rescale=0.0,
         guidance_interval=None,
         guide=None,
+        tile_size=None,
     ):
+        check_tile_size(tile_size, model.autoencoder.downsampling)
         self.model = model
         self.guide = guide
+        self.tile_size = tile_size
         self.image_size = check_image_size(model, image_size)
         self.sampler = sampler
         self.num_steps = num_steps
@@ -70,8 +75,7 @@ class Pipeline:
         self.guidance_interval = guidance_interval
         Request.build("", **{name: value for name, value in self.defaults.items() if name in SETTINGS})
         self._encode_text = compile_function(self.encode_text, model)
-        self._encode_images = compile_function(model.autoencoder.encode, model)
-        self._decode = compile_function(lambda latents: pixels.to_uint8(model.autoencoder.decode(latents)), model)
+        self._encode_images, self._decode = compiled_coders(model, tile_size)
         self._loops = {}
 
     @classmethod
@@ -81,17 +85,19 @@ class Pipeline:
         return cls(model, **{**settings, **kwargs})
 
     @classmethod
-    def from_diffusers(cls, source, variant=None, clip_skip=0, weights_file=None, **kwargs):
+    def from_diffusers(cls, source, variant=None, clip_skip=0, weights_file=None, max_chunks=1, **kwargs):
         """Opens Stable Diffusion, see `convert.diffusers.load_diffusers`. Keyword arguments replace its settings."""
-        model, settings = load_diffusers(source, variant, clip_skip, weights_file)
+        model, settings = load_diffusers(source, variant, clip_skip, weights_file, max_chunks)
         return cls(model, **{**settings, **kwargs})
 
     @classmethod
     def from_pipeline(cls, pipeline, **kwargs):
         """A pipeline of this kind around the model of another, with its settings; keyword arguments replace them."""
-        made = cls(pipeline.model, **{**pipeline.defaults, "guide": pipeline.guide, **kwargs})
+        others = {"guide": pipeline.guide, "tile_size": pipeline.tile_size}
+        made = cls(pipeline.model, **{**pipeline.defaults, **others, **kwargs})
         alike = made.image_size == pipeline.image_size and made.guide is pipeline.guide
-        for name in COMPILED + (COMPILED_FOR_SIZE if alike else ()):
+        same_tiles = made.tile_size == pipeline.tile_size
+        for name in (COMPILED if same_tiles else ()) + (COMPILED_FOR_SIZE if alike else ()):
             setattr(made, name, getattr(pipeline, name))
         return made
 

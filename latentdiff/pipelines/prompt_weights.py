@@ -26,13 +26,14 @@ def encode(parsed, text_encoder, encode_text):
     shares = np.array([[part.share for part in parts] + [0.0] * (count - len(parts)) for parts in parsed], "float32")
     shares = tuple(shares.T) if count > 1 else None
     if not any(part.weighted for part in rows):
-        return encode_text(text_encoder.tokenize([part.text for part in rows])), shares
+        return encode_text(text_encoder.trim(text_encoder.tokenize([part.text for part in rows]))), shares
     token_ids, weights = zip(*(text_encoder.tokenize_pieces(part.pieces) for part in rows), strict=True)
     (empty,) = text_encoder.tokenize([""])
-    encoded = encode_text(np.stack([*token_ids, empty]))
+    token_ids = text_encoder.trim(np.stack([*token_ids, empty]))
+    encoded = encode_text(token_ids)
     conditioning, null = trees.rows(encoded, None, -1), trees.rows(encoded, -1, None)
-    visible = ops.cast(text_encoder.mask(empty[None])[:, :, None], "float32")  # (1, tokens, 1)
-    extra = np.stack(weights)[:, :, None] - 1.0  # (parts * n, tokens, 1)
+    visible = ops.cast(text_encoder.mask(token_ids[-1:])[:, :, None], "float32")  # (1, tokens, 1)
+    extra = np.stack(weights)[:, : token_ids.shape[1], None] - 1.0  # (parts * n, tokens, 1)
     for name in text_encoder.token_features:
         features = conditioning[name]  # (parts * n, tokens, dim)
         mean = ops.sum(visible * null[name], axis=1, keepdims=True) / ops.sum(visible)  # (1, 1, dim)

@@ -172,7 +172,7 @@ def test_a_pipeline_of_another_kind(tmp_path):
 
 def test_unets_of_other_inputs():
     with pytest.raises(ValueError, match="`in_channels` in unet must be 4, or 9 for inpainting. Received: in_chann"):
-        load_unet(Config({"block_out_channels": [8], "in_channels": 8, "out_channels": 4}, "unet"), 77, None)
+        load_unet(Config({"block_out_channels": [8], "in_channels": 8, "out_channels": 4}, "unet"), None)
 
 
 def test_pad_tokens():

@@ -4,6 +4,9 @@ import random
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 PROMPT, NEGATIVE = "The red apple's cat, in 2024", "a CAT"
+# Of 198 tokens, of 121 and of 120.
+LONG, SHORTER = (" ".join(f"the red apple's cat, in {year}" for year in range(2001, end)) for end in (2019, 2012))
+LONG_NEGATIVE = " ".join(["a CAT in the red"] * 24)
 MERGES = ["a p", "ap p", "app l", "appl e</w>", "c a", "ca t</w>", "r e", "re d</w>", "t h", "th e</w>", "i n</w>"]
 MERGES += ["2 0", "' s</w>", "! !</w>", "Ã ©</w>", "ð Ł", "ðŁ ĺ", "o u"]
 

@@ -1,6 +1,7 @@
 """A `TextToImage` as LiteRT files for phones, small computers and browsers: no TensorFlow, no Keras where it runs."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def export_litert(
     exported = exported_samplers(text_to_image.sampler, samplers)
     tokens = tokenizer_json(text_to_image.model.text_encoder.tokenizer)
     made = parts(text_to_image, num_tokens, ROWS, single_file)
+    _check_sizes(made)
     quantization = check_quantization(quantization, made)
     steps = step_parts(text_to_image, exported)
     quantization |= dict.fromkeys(steps, "none")  # they are small, and exact
@@ -138,6 +140,18 @@ def _check_shapes(specs):
     for name, spec in specs.items():
         if None in spec.shape[1:]:
             raise ValueError(f"The network must take text alone to be a LiteRT file. Received: one that takes {name!r}")
+
+
+def _check_sizes(made):
+    """Raises ValueError for a part that is too large for a file. A smaller one is made of one with 32 bits a weight."""
+    for name, part in made.items():
+        weights = {id(weight): math.prod(weight.shape) for model in part.models for weight in model.variables}
+        size = 4 * sum(weights.values())
+        if size > litert_file.MAX_BYTES:
+            raise ValueError(
+                f"{name}.tflite can't be made: its weights take {size / 1e9:.2f} GB with 32 bits each, and a LiteRT "
+                f"file, of which smaller ones are made, has at most {litert_file.MAX_BYTES / 1e9:.2f} GB."
+            )
 
 
 def _is_quantized(quantization):

@@ -64,21 +64,28 @@ def _clip(tokenizer):
     }
     normalizers = [{"type": "NFC"}, _replace({"Regex": r"\s+"}, " "), {"type": "Lowercase"}]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    return _json(model, normalizers, [_split(CLIP_WORDS, "Removed", invert=True), byte_level])
+    marks = [_mark(tokenizer.vocabulary[mark], mark) for mark in (tokenizer.start_token, tokenizer.end_token)]
+    return _json(model, normalizers, [_split(CLIP_WORDS, "Removed", invert=True), byte_level], marks)
 
 
-def _json(model, normalizers, pre_tokenizers):
+def _json(model, normalizers, pre_tokenizers, marks=()):
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [],
+        "added_tokens": list(marks),
         "normalizer": {"type": "Sequence", "normalizers": normalizers} if normalizers else None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": pre_tokenizers},
         "post_processor": None,
         "decoder": None,
         "model": model,
     }
+
+
+def _mark(token_id, content):
+    """A mark that is one token where it stands in a text, too."""
+    options = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": token_id, "content": content, "special": True, **options}
 
 
 def _replace(pattern, content):

@@ -39,12 +39,15 @@ def check_pictures(folder, signatures):
     import tensorflow as tf
 
     serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    text_encoder = signatures.model.text_encoder
     checked = {**CHECKED, "num_steps": [1, min(3, signatures.max_steps)]}
+    if text_encoder.max_chunks > 1:  # a short prompt, and one that begins a second chunk
+        checked["prompts"] = [CHECKED["prompts"][0], ", ".join(["cat"] * (text_encoder.sequence_length // 2))]
     inputs = {**signatures.example(len(CHECKED["seeds"]), num_steps=1), **checked}  # the rest as it is by default
     inputs = {name: tf.constant(values) for name, values in inputs.items()}
     if signatures.texts.name == "token_ids":
         for name in ("prompts", "negative_prompts"):
-            ids = signatures.model.text_encoder.tokenize(checked[name])
+            ids = text_encoder.tokenize(checked[name])
             inputs[name.replace("prompts", "token_ids")] = tf.constant(ids)
             del inputs[name]
     received = serve(**inputs)["images"].numpy().astype("int32")

@@ -27,13 +27,14 @@ def graph_tokenizer(text_encoder):
     is_clip = isinstance(text_encoder.tokenizer, keras_hub.models.CLIPTokenizer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a probe was cut
-        right = text_encoder.tokenize(PROBES)
+        probes = (*PROBES, "the cat " * text_encoder.num_tokens)  # the last fills all chunks
+        right = text_encoder.tokenize(probes)
 
     def function(prompts):
         return tokenize(text_encoder, clip_words(prompts) if is_clip else prompts)
 
     compiled = tf.function(function, input_signature=[tf.TensorSpec([None], "string")])
-    if (compiled(tf.constant(PROBES))[0].numpy() == right).all():
+    if (compiled(tf.constant(probes))[0].numpy() == right).all():
         return compiled
     raise ValueError(
         "`token_ids` must be True, since this tokenizer gives other ids in a graph than in Python. "
@@ -65,20 +66,25 @@ def tokenize(text_encoder, prompts):
         prompts: string (batch,), valid UTF-8.
 
     Returns:
-        int32 (batch, sequence_length), and the number of tokens that did not fit, int32 (batch,).
+        int32 (batch, num_tokens), and the number of tokens that did not fit, int32 (batch,).
     """
     import tensorflow as tf
 
     marks = [[] if mark is None else [mark] for mark in (text_encoder.start_id, text_encoder.end_id)]
-    room = text_encoder.sequence_length - sum(map(len, marks))
+    num_chunks, room = text_encoder.max_chunks, text_encoder.sequence_length - sum(map(len, marks))
     # An empty string is its own case: some tokenizers can't take one. Blanks are too: some make a token of them here.
     empty = tf.equal(tf.strings.strip(prompts), "")
     tokens = tf.cast(text_encoder.tokenizer(tf.where(empty, "a", prompts)), "int32")  # (batch, ragged)
     tokens = tf.ragged.boolean_mask(tokens, tokens >= 0)  # byte pair tokenizers say -1 for what Python leaves out
     lengths = tf.where(empty, 0, tf.cast(tokens.row_lengths(), "int32"))
-    tokens = tokens[:, :room].to_tensor(0, shape=(None, room))  # (batch, room)
-    start, end = (tf.repeat([tf.constant(mark, "int32")], tf.shape(prompts)[0], axis=0) for mark in marks)
-    kept = tf.RaggedTensor.from_tensor(tokens, lengths=tf.minimum(lengths, room))
-    tokens = tf.concat([start, kept, end], axis=1)
-    token_ids = tokens.to_tensor(text_encoder.pad_id, shape=(None, text_encoder.sequence_length))
-    return token_ids, tf.maximum(lengths - room, 0)
+    tokens = tokens[:, : num_chunks * room].to_tensor(0, shape=(None, num_chunks * room))
+    tokens = tf.reshape(tokens, (-1, room))  # (batch chunks, room)
+    begins = tf.range(num_chunks) * room
+    kept = tf.reshape(tf.clip_by_value(lengths[:, None] - begins, 0, room), [-1])  # tokens of each chunk
+    kept = tf.RaggedTensor.from_tensor(tokens, lengths=kept)
+    start, end = (tf.repeat([tf.constant(mark, "int32")], tf.shape(tokens)[0], axis=0) for mark in marks)
+    chunks = tf.concat([start, kept, end], axis=1)
+    token_ids = chunks.to_tensor(text_encoder.pad_id, shape=(None, text_encoder.sequence_length))
+    used = tf.reshape(tf.logical_or(begins == 0, lengths[:, None] > begins), (-1, 1))  # (batch chunks, 1)
+    token_ids = tf.reshape(tf.where(used, token_ids, text_encoder.pad_id), (-1, text_encoder.num_tokens))
+    return token_ids, tf.maximum(lengths - num_chunks * room, 0)

@@ -100,6 +100,7 @@ def _card(signatures):
         "guidance_scale": signatures.text_to_image.guidance_scale,
         "weights": signatures.weights.variables[0].dtype.name,
         "sequence_length": text_encoder.sequence_length,
+        "max_chunks": text_encoder.max_chunks,
         "start_id": text_encoder.start_id,
         "end_id": text_encoder.end_id,
         "pad_id": text_encoder.pad_id,

@@ -9,7 +9,7 @@ from latentdiff.diffusion import noise
 from latentdiff.export.saved_model import request_bounds as bounds
 from latentdiff.export.saved_model.step_signatures import step_signatures
 from latentdiff.export.saved_model.text_inputs import Prompts, TokenIds
-from latentdiff.models import pixels
+from latentdiff.models.coding import coders
 from latentdiff.settings.table import GUIDANCE, UNSET
 
 SIGNATURES = ("serving_default", "png", "encode_text", "denoise", "encode_image", "decode")
@@ -33,6 +33,7 @@ class Signatures:
         self.sampler = sampler
         self.max_steps = max_steps
         self.texts = (TokenIds if token_ids else Prompts)(self.model.text_encoder)
+        self.encode, self.decode = coders(self.model.autoencoder, text_to_image.tile_size, each=_one_by_one)
 
     def functions(self):
         """Name to tf.function, for `tf.saved_model.save`."""
@@ -81,7 +82,8 @@ class Signatures:
         seeds, guidance = settings["seeds"], {row.name: settings.get(row.wire) for row in GUIDANCE}
         token_ids = self.texts.token_ids(texts, name, warnings)
         negative_ids = self.texts.token_ids(negative_texts, negative_name, warnings)
-        conditioning = self.text_to_image.encode_text(tf.concat([token_ids, negative_ids], axis=0))
+        token_ids = self.model.text_encoder.trim(tf.concat([token_ids, negative_ids], axis=0))
+        conditioning = self.text_to_image.encode_text(token_ids)
         noisy_latents = noise.normal(seeds, self.text_to_image.latent_shape)
 
         def sample(conditioning, **guidance):
@@ -93,7 +95,7 @@ class Signatures:
             lambda: sample(conditioning, **guidance),
             lambda: sample(trees.rows(conditioning, None, batch)),  # half the work, where nobody wants guidance
         )
-        return {**self._decoded(latents), "seeds": seeds, "warnings": warnings.texts}
+        return {"images": self.decode(latents), "seeds": seeds, "warnings": warnings.texts}
 
     def _encode_text(self, texts):
         (texts,) = bounds.counted(texts)
@@ -112,14 +114,11 @@ class Signatures:
 
     def _encode_image(self, images):
         (images,) = bounds.counted(images)
-        return {"latents": self.model.autoencoder.encode(images)}
+        return {"latents": self.encode(images)}
 
     def _decode(self, latents):
         (latents,) = bounds.counted(latents)
-        return self._decoded(latents)
-
-    def _decoded(self, latents):
-        return {"images": pixels.to_uint8(self.model.autoencoder.decode(latents))}
+        return {"images": self.decode(latents)}
 
     # === Inputs ===
 
@@ -168,6 +167,14 @@ def _graph(function, specs, defaults=None):
         [inspect.Parameter(spec.name, kind, default=defaults.get(spec.name, inspect.Parameter.empty)) for spec in specs]
     )
     return tf.function(call, input_signature=specs, autograph=False)
+
+
+def _one_by_one(function, parts):
+    """What `function` makes of each tile: in a graph a tile waits for the one before it, which bounds the memory."""
+    import tensorflow as tf
+
+    made = tf.map_fn(function, tf.stack(parts), parallel_iterations=1, fn_output_signature="float32")
+    return tf.unstack(made, num=len(parts))
 
 
 def _spec(name, dtype, shape=()):

@@ -39,7 +39,7 @@ class TokenIds:
 
     def __init__(self, text_encoder):
         self.text_encoder = text_encoder
-        self.shape, self.dtype = (text_encoder.sequence_length,), "int32"
+        self.shape, self.dtype = (text_encoder.num_tokens,), "int32"
         self.empty = text_encoder.tokenize([""])
         self.resources = []
 

@@ -123,6 +123,16 @@ def test_single_file_of_the_shipped_preset():
 # === What is refused ===
 
 
+def test_weights_that_are_too_many_are_refused_before_any_work(tmp_path, monkeypatch, pipeline):
+    monkeypatch.setattr(litert_file, "MAX_BYTES", 4 * pipeline.model.unet.count_params() - 1)
+    monkeypatch.setattr(litert_file, "convert", None)
+    with pytest.raises(
+        ValueError, match="denoiser.tflite can't be made: its weights take .* GB with 32 bits each, and a"
+    ):
+        litert.export_litert(pipeline, tmp_path / "edge", "dynamic_int8")
+    assert not (tmp_path / "edge").exists()
+
+
 def test_other_folders_are_kept(tmp_path, tiny_export):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(ValueError, match="other things in it, which would be lost: letter.txt"):

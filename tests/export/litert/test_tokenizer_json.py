@@ -5,6 +5,8 @@ import json
 import keras_hub
 import numpy as np
 import pytest
+from golden import clip_words
+from harness import GOLDEN
 
 from latentdiff.export.litert.tokenizer_json import tokenizer_json
 
@@ -55,6 +57,16 @@ def test_clip():
     for text in ["a red cat!", "Cat  RED", "a\tcat"]:
         expected = np.asarray(tokenizer(text)).tolist()
         assert copy.encode(text).ids == expected, text
+
+
+def test_clip_as_transformers_has_it():
+    """The token ids of the reference for a thousand strings, with marks, emoji and decomposed letters."""
+    tokenizer = keras_hub.models.CLIPTokenizer(clip_words.vocabulary(), clip_words.MERGES, pad_with_end_token=True)
+    copy = tokenizers.Tokenizer.from_str(json.dumps(tokenizer_json(tokenizer)))
+    with np.load(GOLDEN / "stable_diffusion.npz") as file:
+        expected = np.split(file["fuzz/ids"], np.cumsum(file["fuzz/lengths"])[:-1])
+    for text, ids in zip(clip_words.strings(), expected, strict=True):
+        assert copy.encode(text, add_special_tokens=False).ids == ids.tolist(), ascii(text)
 
 
 def test_other_tokenizers():

@@ -89,6 +89,21 @@ def test_clip_in_a_graph(clip):
     np.testing.assert_array_equal(token_ids, expected)
 
 
+@pytest.mark.filterwarnings("ignore:The prompt .* was cut")
+@pytest.mark.parametrize("family", ["clip", "bert"])
+def test_chunks_in_a_graph(family, clip):
+    """Prompts of one to three chunks, and longer ones; chunks without tokens are padding alone."""
+    text_encoder = FAMILIES["bert"](8) if family == "bert" else clip[0]
+    parts = text_encoder.backbone, text_encoder.tokenizer
+    text_encoder = TextEncoder(*parts, 8, max_chunks=3, mask_padding=text_encoder.mask_padding)
+    texts = [*TEXTS[:9], *("the cat " * count for count in (3, 6, 10))]  # of up to 20 tokens, 18 fit
+    token_ids, lost = graph_tokenizer(text_encoder)(texts)
+    expected = text_encoder.tokenize(texts)
+    np.testing.assert_array_equal(token_ids, expected)
+    assert expected.shape == (len(texts), 24) and lost.numpy().tolist() == [0] * 11 + [2]
+    assert {len(text_encoder.trim(row[None])[0]) for row in expected} == {8, 16, 24}
+
+
 @pytest.mark.slow
 def test_what_clip_loses_in_a_graph(clip):
     """Two characters, and nothing else of the prompt."""
