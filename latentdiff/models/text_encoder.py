@@ -9,7 +9,8 @@ from keras import ops
 from latentdiff.models import dtypes
 from latentdiff.models.quantized import from_quantized_config, quantization_config
 from latentdiff.models.text_backbone import sequence_model
-from latentdiff.models.tokenizers import special_id, text_of, token_ids
+from latentdiff.models.tokenizers import special_id
+from latentdiff.models.words import Words
 from latentdiff.settings.texts import as_rows
 
 
@@ -86,6 +87,8 @@ class TextEncoder(keras.Model):
                 f"Received: {separator_id=}, a backbone with inputs {sorted(self.sequence_model.input)}"
             )
         self.trainable = trainable
+        self.word_layers = []
+        self.words = Words(self)
         self.built = True
 
     # Tokenizers learn their special tokens with their vocabulary, which may be loaded after this encoder is made.
@@ -176,7 +179,7 @@ class TextEncoder(keras.Model):
         """
         texts = as_rows(prompts, "prompts")
         rows = []
-        for ids, text in zip(token_ids(self.tokenizer, texts), texts, strict=True):
+        for ids, text in zip(self.words.token_ids(texts), texts, strict=True):
             rows.append(self._row(ids, text))  # in a loop, so that a warning is one of the caller's line
         return np.array(rows)
 
@@ -191,7 +194,7 @@ class TextEncoder(keras.Model):
             like `tokenize`.
         """
         texts, weights = [text for text, _ in pieces], [weight for _, weight in pieces]
-        ids = token_ids(self.tokenizer, texts)
+        ids = self.words.token_ids(texts)
         row = self._row([token for piece in ids for token in piece], "".join(texts))
         row_weights = np.ones(self.sequence_length, "float32")
         weights = np.repeat(weights, [len(piece) for piece in ids])[: self._room]
@@ -207,7 +210,7 @@ class TextEncoder(keras.Model):
     def _row(self, ids, prompt):
         """Token ids with marks and padding, int32 (sequence_length,). Warns when the prompt is cut."""
         if len(ids) > self._room:
-            lost = text_of(self.tokenizer, ids[self._room :])
+            lost = self.words.text_of(ids[self._room :])
             warnings.warn(
                 f"The prompt {prompt!r} has {len(ids)} tokens, {self._room} fit: it was cut before {lost!r}.",
                 stacklevel=3,
@@ -245,9 +248,15 @@ class TextEncoder(keras.Model):
             "name": self.name,
             **self._given_dtype,
             **quantization_config(self.backbone),
+            **({"words": [word.get_config() for word in self.word_layers]} if self.word_layers else {}),
         }
 
     @classmethod
     def from_config(cls, config):
         parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("backbone", "tokenizer")}
-        return from_quantized_config(cls, {**config, **parts})
+        words = config.get("words", [])
+        config = {name: value for name, value in config.items() if name != "words"}
+        encoder = from_quantized_config(cls, {**config, **parts})
+        for word in words:
+            encoder.words.restore(word)
+        return encoder

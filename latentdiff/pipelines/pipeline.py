@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from latentdiff.convert import lora_files
+from latentdiff.convert import lora_files, textual_inversion
 from latentdiff.convert.diffusers import load_diffusers
 from latentdiff.diffusion import noise as seeded
 from latentdiff.diffusion import samplers
@@ -109,6 +109,10 @@ class Pipeline:
     def unload_lora(self, name=None):
         """Takes an adapter off the model; without a name all of them."""
         self.model.lora.clear() if name is None else self.model.lora.remove(name)
+
+    def load_textual_inversion(self, path, word=None):
+        """Adds the word in a file and returns it, see `convert.textual_inversion.load_textual_inversion`."""
+        return textual_inversion.load_textual_inversion(path, self.model, word)
 
     def check_no_guide(self):
         """Raises ValueError for a pipeline with a `guide`, which neither presets nor exports hold."""

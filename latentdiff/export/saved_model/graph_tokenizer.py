@@ -27,13 +27,14 @@ def graph_tokenizer(text_encoder):
     is_clip = isinstance(text_encoder.tokenizer, keras_hub.models.CLIPTokenizer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a probe was cut
-        right = text_encoder.tokenize(PROBES)
+        probes = [*PROBES, *(f"a {word}, two{word} {word}{word}s" for word in text_encoder.words)]
+        right = text_encoder.tokenize(probes)
 
     def function(prompts):
-        return tokenize(text_encoder, clip_words(prompts) if is_clip else prompts)
+        return tokenize(text_encoder, prompts, clip_words if is_clip else tf.identity)
 
     compiled = tf.function(function, input_signature=[tf.TensorSpec([None], "string")])
-    if (compiled(tf.constant(PROBES))[0].numpy() == right).all():
+    if (compiled(tf.constant(probes))[0].numpy() == right).all():
         return compiled
     raise ValueError(
         "`token_ids` must be True, since this tokenizer gives other ids in a graph than in Python. "
@@ -57,12 +58,13 @@ def clip_words(prompts):
     return tf.strings.regex_replace(text, CLIP_WORDS, "\\1\n")
 
 
-def tokenize(text_encoder, prompts):
+def tokenize(text_encoder, prompts, prepare):
     """Token ids of prompts.
 
     Args:
         text_encoder: a `TextEncoder`.
         prompts: string (batch,), valid UTF-8.
+        prepare: function of strings (n,), what to do with them before they are tokenized.
 
     Returns:
         int32 (batch, sequence_length), and the number of tokens that did not fit, int32 (batch,).
@@ -71,14 +73,39 @@ def tokenize(text_encoder, prompts):
 
     marks = [[] if mark is None else [mark] for mark in (text_encoder.start_id, text_encoder.end_id)]
     room = text_encoder.sequence_length - sum(map(len, marks))
-    # An empty string is its own case: some tokenizers can't take one. Blanks are too: some make a token of them here.
-    empty = tf.equal(tf.strings.strip(prompts), "")
-    tokens = tf.cast(text_encoder.tokenizer(tf.where(empty, "a", prompts)), "int32")  # (batch, ragged)
-    tokens = tf.ragged.boolean_mask(tokens, tokens >= 0)  # byte pair tokenizers say -1 for what Python leaves out
-    lengths = tf.where(empty, 0, tf.cast(tokens.row_lengths(), "int32"))
+    tokens = _with_words(text_encoder, prompts, prepare)  # (batch, ragged)
+    lengths = tf.cast(tokens.row_lengths(), "int32")
     tokens = tokens[:, :room].to_tensor(0, shape=(None, room))  # (batch, room)
     start, end = (tf.repeat([tf.constant(mark, "int32")], tf.shape(prompts)[0], axis=0) for mark in marks)
     kept = tf.RaggedTensor.from_tensor(tokens, lengths=tf.minimum(lengths, room))
     tokens = tf.concat([start, kept, end], axis=1)
     token_ids = tokens.to_tensor(text_encoder.pad_id, shape=(None, text_encoder.sequence_length))
     return token_ids, tf.maximum(lengths - room, 0)
+
+
+def _with_words(text_encoder, prompts, prepare):
+    """Token ids of prompts without marks, ragged int32 (batch, None), with those of the new words of the encoder."""
+    import tensorflow as tf
+    import tensorflow_text as tf_text
+
+    ids, pattern = text_encoder.words.ids, text_encoder.words.pattern
+    if not ids:
+        return _plain_tokens(text_encoder, prepare(prompts))
+    pieces = tf_text.regex_split(prompts, pattern, pattern)  # (batch, ragged), the words between what is around them
+    texts = pieces.flat_values  # (n,)
+    places = tf.range(1, len(ids) + 1) * tf.cast(texts[:, None] == tf.constant(list(ids)), "int32")  # (n, words)
+    place = tf.reduce_max(places, axis=1)  # (n,), 0 for what is no word
+    new = tf.gather(tf.ragged.constant([[], *ids.values()], "int32"), place)  # (n, ragged)
+    plain = _plain_tokens(text_encoder, prepare(tf.where(place > 0, "", texts)))  # (n, ragged)
+    return pieces.with_flat_values(tf.concat([plain, new], axis=1)).merge_dims(1, 2)
+
+
+def _plain_tokens(text_encoder, texts):
+    """Token ids of texts, ragged int32 (n, None)."""
+    import tensorflow as tf
+
+    # An empty string is its own case: some tokenizers can't take one. Blanks are too: some make a token of them here.
+    empty = tf.equal(tf.strings.strip(texts), "")
+    tokens = tf.cast(text_encoder.tokenizer(tf.where(empty, "a", texts)), "int32")  # (n, ragged)
+    # Byte pair tokenizers say -1 for what Python leaves out.
+    return tf.ragged.boolean_mask(tokens, tf.logical_and(tokens >= 0, tf.logical_not(empty)[:, None]))
