@@ -49,13 +49,14 @@ STAGES = {
     "latents": (
         "stage 2: encode all images once",
         "Encodes all images, and their variations, with the autoencoder of stage 1.",
-        ("data", "init", "skip_corrupt"),
+        ("data", "init", "buckets", "skip_corrupt"),
     ),
     "diffusion": (
         "stage 3: learn to generate latents from captions",
         "Trains the U-Net on the latents of stage 2 and writes a preset, the folder that `latentdiff generate` opens; "
-        "or, with --lora-rank, an adapter for the preset of --init, the file of `latentdiff generate --lora`.",
-        ("text_encoder", "init", "epochs", "minutes", "lora"),
+        "or, with --lora-rank, an adapter for the preset of --init, the file of `latentdiff generate --lora`; or, with "
+        "--word, a new word for it, the file of `latentdiff generate --textual-inversion`.",
+        ("text_encoder", "init", "epochs", "minutes", "adapt", "buckets", "memory"),
     ),
 }
 INIT = {
@@ -98,10 +99,30 @@ def add_options(parser, *names, init=None):
         add("--epochs", type=Number(int, 1), metavar="N", help="number of epochs (default: the experiment's)")
     if "minutes" in names:
         add("--minutes", type=above_zero, metavar="X", help="end training after so many minutes")
-    if "lora" in names:
+    if "adapt" in names:
         add("--lora-rank", type=Number(int, 1), metavar="N", help="train an adapter of this rank (LoRA)")
         add("--lora-alpha", type=above_zero, metavar="X", help="alpha / rank scales what it adds (default: the rank)")
         add("--lora-targets", metavar="LIST", help="attention, linear, convolution, joined by commas")
+        add(
+            "--word",
+            metavar="WORD",
+            help="train a new word, which captions have, such as '<glimp>' (textual inversion)",
+        )
+        add(
+            "--word-vectors",
+            type=Number(int, 1),
+            metavar="N",
+            help="its vectors, each in place of a token (default: 1)",
+        )
+        add("--word-like", metavar="TEXT", help="text that it means at first (default: the mean of all tokens)")
+        add("--prior-prompt", metavar="PROMPT", help="also train on images that --init makes for it (DreamBooth)")
+        add("--prior-images", type=Number(int, 1), metavar="N", help="number of them (default: 200)")
+        add("--prior-weight", type=above_zero, metavar="X", help="weight of their loss (default: 1)")
+    if "buckets" in names:
+        add("--bucket-step", type=Number(int, 1), metavar="N", help="keep proportions: sides are multiples of N pixels")
+    if "memory" in names:
+        add("--gradient-checkpointing", action="store_true", help="compute blocks again for the gradient: less memory")
+        add("--query-chunk-size", type=Number(int, 1), metavar="N", help="queries of attention at a time: less memory")
     seed = Number(int, 0, MAX_SEED)
     add("--seed", type=seed, metavar="S", help="seed of everything random (default: the experiment's)")
     add("--quick", action="store_true", help="a trial of minutes, to see that everything works")
@@ -132,7 +153,8 @@ def run_stage(args, stage):
         keras.ops.zeros(1)  # now the backend looks for devices, and says what it finds
     with _logging():
         try:
-            experiment = _with_lora(load_experiment(args.experiment, args.quick), args)
+            experiment = _adapted(load_experiment(args.experiment, args.quick), args)
+            experiment = experiment.replace(**{name: _get(args, name) for name in FIELDS if _get(args, name)})
         except ValueError as error:
             raise UsageError(error) from error
         if args.seed is not None:
@@ -166,34 +188,52 @@ def _diffusion(args, run):
         train_lora(run, args.init)
         say(f'next: latentdiff generate "a caption like yours" --preset {args.init} --lora {args.output / FILE}')
         return
+    if run.experiment.textual_inversion:
+        from latentdiff.recipes.textual_inversion import FILE, train_textual_inversion
+
+        train_textual_inversion(run, args.init)
+        typed = f"--preset {args.init} --textual-inversion {args.output / FILE}"
+        say(f'next: latentdiff generate "a caption like yours" {typed}')
+        return
     from latentdiff.recipes.diffusion import train_diffusion
 
     train_diffusion(run, args.text_encoder, args.init)
     say(f'next: latentdiff generate "a caption like yours" --preset {args.output / "preset"}')
 
 
+FIELDS = ("bucket_step", "gradient_checkpointing", "query_chunk_size")  # of the experiment, which options replace
 RUN = {"autoencoder": _autoencoder, "latents": _latents, "diffusion": _diffusion}
 
 
-def _with_lora(experiment, args):
-    """The experiment with the adapter that the options ask for."""
-    given = {name: _get(args, f"lora_{name}") for name in ("rank", "alpha", "targets")}
-    given = {name: value for name, value in given.items() if value is not None}
-    if "targets" in given:
-        given["targets"] = tuple(given["targets"].split(","))
-    experiment = experiment.replace(lora={**experiment.lora, **given})
-    if experiment.lora and "lora_rank" in args:
-        if "rank" not in experiment.lora:
-            raise ValueError("--lora-rank must be given with --lora-alpha and --lora-targets")
-        if args.text_encoder or not args.init:
-            raise ValueError("an adapter (LoRA) needs --init, and no --text-encoder")
+# The options of each way to adapt a preset, by the names of its settings; it needs the first of them.
+ADAPTATIONS = {
+    "lora": {"rank": "lora_rank", "alpha": "lora_alpha", "targets": "lora_targets"},
+    "textual_inversion": {"word": "word", "num_vectors": "word_vectors", "like": "word_like"},
+    "prior": {"prompt": "prior_prompt", "num_images": "prior_images", "weight": "prior_weight"},
+}
+
+
+def _adapted(experiment, args):
+    """The experiment with the adapter, word and prior that the options ask for."""
+    for field, options in ADAPTATIONS.items():
+        given = {name: _get(args, option) for name, option in options.items() if _get(args, option) is not None}
+        if "targets" in given:
+            given["targets"] = tuple(given["targets"].split(","))
+        settings = {**getattr(experiment, field), **given}
+        first, *others = (f"--{option.replace('_', '-')}" for option in options.values())
+        if settings and next(iter(options)) not in settings:
+            raise ValueError(f"{first} must be given with {' and '.join(others)}")
+        if settings and "prior_prompt" in args and (args.text_encoder or not args.init):
+            raise ValueError(f"{field} ({first}) needs --init, and no --text-encoder")
+        experiment = experiment.replace(**{field: settings})
     return experiment
 
 
 def _typed(args):
     """The options that all stages of this run share, as they are typed."""
     seed = "" if args.seed is None else f" --seed {args.seed}"
-    return f" --experiment {args.experiment} --output {args.output}{' --quick' * args.quick}{seed}"
+    step = f" --bucket-step {args.bucket_step}" if _get(args, "bucket_step") else ""
+    return f" --experiment {args.experiment} --output {args.output}{' --quick' * args.quick}{seed}{step}"
 
 
 def _check(args):

@@ -1,7 +1,16 @@
 import keras
 import numpy as np
 import pytest
-from harness import arrays, assert_close, first_fast, normal, randomize
+from harness import (
+    arrays,
+    assert_close,
+    compile_quietly,
+    first_fast,
+    normal,
+    randomize,
+    tiny_latent_diffusion,
+    tiny_unet,
+)
 
 from latentdiff import DiT, UNet
 from latentdiff.models.memory import save_memory
@@ -97,6 +106,19 @@ def test_compiled_and_in_half_precision_and_with_dropout_too(options):
     largest = max(np.abs(values.astype("float32")).max() for values in expected[1])
     for one, other in zip(received[1], expected[1], strict=True):
         assert np.abs(one.astype("float32") - other.astype("float32")).max() < 0.02 * largest
+
+
+def test_fit_gives_the_same_adapter_and_words():
+    def trained(**options):
+        model = tiny_latent_diffusion(unet=tiny_unet(attention_levels=(0,)))
+        lora, word = model.lora.add(rank=2), model.text_encoder.words.add("<x>")
+        save_memory(model.network, **options)
+        compile_quietly(model, optimizer=keras.optimizers.SGD(0.1))
+        data = {"latents": normal(3, 4, 4, 4, 3), "captions": ["a <x> apple", "a <x>", "<x>", "the small <x>"]}
+        model.fit(data, batch_size=4, epochs=2, shuffle=False, verbose=0)
+        return [arrays(variable) for variable in (*lora.trainable_variables, word.vectors)]
+
+    assert_close(trained(**OPTIONS["both"]), trained(), 1e-5)
 
 
 def test_predictions_stay_the_same_for_any_size():

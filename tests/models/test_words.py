@@ -5,12 +5,14 @@ from harness import (
     arrays,
     assert_close,
     compile_quietly,
+    first_fast,
     largest_change,
     normal,
     part_answers,
     tiny_text_to_image,
 )
 from keras import ops
+from models.test_text_encoder import FAMILIES
 
 from latentdiff import TextToImage
 from latentdiff.models.compilation import compile_function
@@ -50,6 +52,17 @@ def test_a_word_with_the_vectors_of_a_text_means_that_text(encoder):
     assert_close(features(encoder, "a red apple and flat"), before, 1e-6)
     encoder.words.insert("<y>", vectors_of(encoder, "cat"))
     assert_close(features(encoder, "the<x>,<y>"), features(encoder, "the red apple,cat"), 1e-6)
+
+
+@pytest.mark.parametrize("family", first_fast(sorted(FAMILIES), 0))
+def test_any_backbone_takes_words(family):
+    encoder = FAMILIES[family](12)
+    before = features(encoder, "the red cat")
+    encoder.words.insert("<x>", vectors_of(encoder, "red cat"))
+    received = features(encoder, "the <x>")
+    assert_close(received, before, 1e-5)
+    copy = type(encoder).from_config(encoder.get_config())
+    assert copy.words.ids == encoder.words.ids
 
 
 def test_added_it_starts_as_another_text_or_as_the_mean_word(encoder):
