@@ -100,24 +100,7 @@ def add_options(parser, *names, init=None):
     if "minutes" in names:
         add("--minutes", type=above_zero, metavar="X", help="end training after so many minutes")
     if "adapt" in names:
-        add("--lora-rank", type=Number(int, 1), metavar="N", help="train an adapter of this rank (LoRA)")
-        add("--lora-alpha", type=above_zero, metavar="X", help="alpha / rank scales what it adds (default: the rank)")
-        add("--lora-targets", metavar="LIST", help="attention, linear, convolution, joined by commas")
-        add(
-            "--word",
-            metavar="WORD",
-            help="train a new word, which captions have, such as '<glimp>' (textual inversion)",
-        )
-        add(
-            "--word-vectors",
-            type=Number(int, 1),
-            metavar="N",
-            help="its vectors, each in place of a token (default: 1)",
-        )
-        add("--word-like", metavar="TEXT", help="text that it means at first (default: the mean of all tokens)")
-        add("--prior-prompt", metavar="PROMPT", help="also train on images that --init makes for it (DreamBooth)")
-        add("--prior-images", type=Number(int, 1), metavar="N", help="number of them (default: 200)")
-        add("--prior-weight", type=above_zero, metavar="X", help="weight of their loss (default: 1)")
+        _add_adaptations(add)
     if "buckets" in names:
         add("--bucket-step", type=Number(int, 1), metavar="N", help="keep proportions: sides are multiples of N pixels")
     if "memory" in names:
@@ -128,6 +111,19 @@ def add_options(parser, *names, init=None):
     add("--quick", action="store_true", help="a trial of minutes, to see that everything works")
     if "skip_corrupt" in names:
         add("--skip-corrupt", action="store_true", help="leave out images that can't be decoded, and name them")
+
+
+def _add_adaptations(add):
+    """Adds the options of `ADAPTATIONS`, by the `add_argument` of a parser."""
+    add("--lora-rank", type=Number(int, 1), metavar="N", help="train an adapter of this rank (LoRA)")
+    add("--lora-alpha", type=above_zero, metavar="X", help="alpha / rank scales what it adds (default: the rank)")
+    add("--lora-targets", metavar="LIST", help="attention, linear, convolution, joined by commas")
+    add("--word", metavar="WORD", help="train a new word of the captions, such as '<glimp>' (textual inversion)")
+    add("--word-vectors", type=Number(int, 1), metavar="N", help="its vectors, a token each (default: 1)")
+    add("--word-like", metavar="TEXT", help="text that it means at first (default: the mean of all tokens)")
+    add("--prior-prompt", metavar="PROMPT", help="also train on images that --init makes for it (DreamBooth)")
+    add("--prior-images", type=Number(int, 1), metavar="N", help="number of them (default: 200)")
+    add("--prior-weight", type=above_zero, metavar="X", help="weight of their loss (default: 1)")
 
 
 def above_zero(text):

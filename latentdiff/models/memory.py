@@ -8,7 +8,7 @@ def save_memory(model, gradient_checkpointing=False, query_chunk_size=None):
         model: a keras.Model with layers of this package, such as `UNet`, `DiT` or `Autoencoder`. Functions that were
             compiled before do not follow.
         gradient_checkpointing: bool, whether each block keeps its inputs alone while training and computes the rest
-            again for the gradient: about a third slower. XLA for CPUs (`KERAS_BACKEND=jax` without an accelerator)
+            again for the gradient: slower by one forward pass. XLA for CPUs (the JAX backend without an accelerator)
             joins the two computations again, and so saves nothing.
         query_chunk_size: int, how many queries of attention have their scores in memory at a time; None for all.
 

@@ -117,7 +117,8 @@ class Experiment:
     steps_per_execution: int = 1
     """Training steps in one compiled call. 10 is faster where a step takes few milliseconds."""
     gradient_checkpointing: bool = False
-    """Whether the blocks of the network keep their inputs alone for the gradient: less memory, a third slower."""
+    """Whether the blocks of the network keep their inputs alone for the gradient: less memory, and one more
+    forward pass."""
     query_chunk_size: int | None = None
     """Queries of attention whose scores are in memory at a time; None for all."""
 
