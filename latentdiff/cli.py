@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from latentdiff.commands import UsageError, explain, export, generate, import_weights, info, lora, train
+from latentdiff.commands import UsageError, explain, export, generate, import_weights, info, lora, train, words
 from latentdiff.commands.console import is_terminal, prepare, say
 from latentdiff.commands.preset import add_tile_size
 from latentdiff.commands.prompts import OPTIONS, Number, add_setting
@@ -117,6 +117,7 @@ def _add_generate(commands):
     add("--prompts-file", type=_path, metavar="FILE", help="JSON list of further prompts, see below")
     add("--preset", default=DEFAULT_PRESET, metavar="NAME_OR_FOLDER", help=_PRESET_HELP)
     lora.add_option(add)
+    words.add_option(add)
     add("--num-images", type=Number(int, 1), default=1, metavar="N", help="images per prompt (default: 1)")
     for row in OPTIONS:
         add_setting(add, row)

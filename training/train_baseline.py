@@ -11,7 +11,8 @@ import argparse
 import sys
 
 from latentdiff import cli
-from latentdiff.commands.train import add_options, run_stage
+from latentdiff.commands.train import run_stage
+from latentdiff.commands.train_options import add_options
 
 BASELINES = ("vae", "gan")
 

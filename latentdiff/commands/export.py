@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from latentdiff.commands import UsageError, export_diffusers, export_litert, lora
+from latentdiff.commands import UsageError, export_diffusers, export_litert, lora, words
 from latentdiff.commands.console import say
 from latentdiff.commands.preset import add_tile_size, find_preset, in_tiles, opened_preset
 from latentdiff.commands.prompts import Number
@@ -34,6 +34,7 @@ def _add_saved_model(formats, default_preset, preset_help):
     add = command.add_argument
     add("--preset", default=default_preset, metavar="NAME_OR_FOLDER", help=preset_help)
     lora.add_option(add)
+    words.add_option(add)
     add("--output", type=Path, required=True, metavar="BASE/VERSION", help="a folder that is not there yet")
     add(
         "--dtype",
@@ -55,8 +56,10 @@ def run_saved_model(args):
         raise UsageError(f"--output {args.output} is there already, and a served version never changes")
     find_preset(args.preset)
     lora.check(args)
+    words.check(args)
     with opened_preset(args.preset) as (pipeline, bar):
         lora.load(pipeline, args)
+        words.load(pipeline, args)
         bar.show(f"writing {args.output} ...")
         pipeline = in_tiles(pipeline, args.tile_size)
         pipeline.export(args.output, dtype=args.dtype, token_ids=args.token_ids, max_steps=args.max_steps)

@@ -1,6 +1,6 @@
 """`latentdiff generate`: from prompts to image files."""
 
-from latentdiff.commands import UsageError, editing, lora, remote
+from latentdiff.commands import UsageError, editing, lora, remote, words
 from latentdiff.commands.output import Output, check_writable
 from latentdiff.commands.preset import find_preset, in_tiles, opened_preset
 from latentdiff.commands.prompts import OPTIONS, read_request
@@ -18,6 +18,7 @@ def run(args):
     _check(args)
     with opened_preset(args.preset) as (opened, bar):
         lora.load(opened, args)
+        words.load(opened, args)
         pipeline, inputs = editing.open_editor(in_tiles(opened, args.tile_size), args)
         request = _resolve(pipeline, request)
         output.prepare()
@@ -36,6 +37,7 @@ def _check(args):
         check_writable(args.trajectory)
     editing.check(args, OPTIONS)
     lora.check(args)
+    words.check(args)
     find_preset(args.preset)
 
 
@@ -51,7 +53,7 @@ def _make(pipeline, request, inputs, args, bar, output):
     steps, arrays = pipeline.count_steps(request), pipeline.arrays(len(request), **inputs)
     starts = range(0, len(request), BATCH_SIZE)
     bar.start(sum(max(steps[start : start + BATCH_SIZE]) for start in starts))
-    told = {"preset": args.preset, **lora.record(args), **editing.record(args)}
+    told = {"preset": args.preset, **lora.record(args), **words.record(args), **editing.record(args)}
     for start in starts:
         rows = slice(start, start + BATCH_SIZE)
         batch = request.rows(rows.start, rows.stop)

@@ -11,7 +11,7 @@ from latentdiff.commands.quiet_start import quiet_start
 from latentdiff.settings.wire import to_wire
 
 BATCH_SIZE = 8  # what the batching configuration of an export allows
-LOCAL_OPTIONS = ("trajectory", "init_image", "mask", "lora", "tile_size")
+LOCAL_OPTIONS = ("trajectory", "init_image", "mask", "lora", "textual_inversion", "tile_size")
 
 
 def run(args):

@@ -1,6 +1,5 @@
 """`latentdiff train`: the stages of training, one subcommand each."""
 
-import argparse
 import contextlib
 import glob
 import logging
@@ -11,9 +10,8 @@ from pathlib import Path
 from latentdiff.commands import UsageError
 from latentdiff.commands.console import say
 from latentdiff.commands.preset import find_preset
-from latentdiff.commands.prompts import Number
 from latentdiff.commands.quiet_start import quiet_start
-from latentdiff.settings.table import MAX_SEED
+from latentdiff.commands.train_options import add_options
 
 EPILOG = """\
 Training has three stages, which share the folder --output:
@@ -49,19 +47,20 @@ STAGES = {
     "latents": (
         "stage 2: encode all images once",
         "Encodes all images, and their variations, with the autoencoder of stage 1.",
-        ("data", "init", "skip_corrupt"),
+        ("data", "init", "buckets", "skip_corrupt"),
     ),
     "diffusion": (
         "stage 3: learn to generate latents from captions",
         "Trains the U-Net on the latents of stage 2 and writes a preset, the folder that `latentdiff generate` opens; "
-        "or, with --lora-rank, an adapter for the preset of --init, the file of `latentdiff generate --lora`.",
-        ("text_encoder", "init", "epochs", "minutes", "lora"),
+        "or, with --lora-rank, an adapter for the preset of --init, the file of `latentdiff generate --lora`; or, with "
+        "--word, a new word for it, the file of `latentdiff generate --textual-inversion`.",
+        ("text_encoder", "init", "epochs", "minutes", "lora", "adapt", "buckets", "memory"),
     ),
     "distillation": (
         "for a preset: learn to generate in few steps",
         "Trains the U-Net of a preset, on the latents of stage 2, to make in few steps without guidance what it makes "
         "in many. Each phase halves the steps and writes a preset, or, with --lora-rank, an adapter.",
-        ("init", "epochs", "minutes", "lora"),
+        ("init", "epochs", "minutes", "lora", "memory"),
     ),
 }
 INIT = {
@@ -88,45 +87,6 @@ def add_parser(commands):
         stage.set_defaults(run=lambda args, name=name: run_stage(args, RUN[name]))
 
 
-def add_options(parser, *names, init=None):
-    """Adds the options of every stage, and those of `names`."""
-    add = parser.add_argument
-    if "data" in names:
-        add("--data", required=True, metavar="SOURCE", help="captioned images: a folder, parquet shards or tfds:NAME")
-    add("--output", type=Path, required=True, metavar="FOLDER", help="folder of this run, the same for all stages")
-    add("--experiment", default="my_pictures", metavar="NAME_OR_FILE", help="settings (default: my_pictures)")
-    if "init" in names:
-        add("--init", metavar="PRESET", help=init)
-    if "text_encoder" in names:
-        add("--text-encoder", metavar="PRESET", help="KerasHub text preset, a folder or a name, in place of --init's")
-    if "metrics" in names:
-        add("--metrics", type=Path, metavar="FOLDER", help="folder with lpips_alexnet_f16.npz, for the perceptual loss")
-    if "epochs" in names:
-        add("--epochs", type=Number(int, 1), metavar="N", help="number of epochs (default: the experiment's)")
-    if "minutes" in names:
-        add("--minutes", type=above_zero, metavar="X", help="end training after so many minutes")
-    if "lora" in names:
-        add("--lora-rank", type=Number(int, 1), metavar="N", help="train an adapter of this rank (LoRA)")
-        add("--lora-alpha", type=above_zero, metavar="X", help="alpha / rank scales what it adds (default: the rank)")
-        add("--lora-targets", metavar="LIST", help="attention, linear, convolution, joined by commas")
-    seed = Number(int, 0, MAX_SEED)
-    add("--seed", type=seed, metavar="S", help="seed of everything random (default: the experiment's)")
-    add("--quick", action="store_true", help="a trial of minutes, to see that everything works")
-    if "skip_corrupt" in names:
-        add("--skip-corrupt", action="store_true", help="leave out images that can't be decoded, and name them")
-
-
-def above_zero(text):
-    """A `type` of argparse: a finite number above zero."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0. Received: {text!r}")
-    return value
-
-
 def run_stage(args, stage):
     """Checks what was typed, opens the run, and calls `stage(args, run)`."""
     _check(args)
@@ -139,7 +99,8 @@ def run_stage(args, stage):
         keras.ops.zeros(1)  # now the backend looks for devices, and says what it finds
     with _logging():
         try:
-            experiment = _with_lora(load_experiment(args.experiment, args.quick), args)
+            experiment = _adapted(load_experiment(args.experiment, args.quick), args)
+            experiment = experiment.replace(**{name: _get(args, name) for name in FIELDS if _get(args, name)})
         except ValueError as error:
             raise UsageError(error) from error
         if args.seed is not None:
@@ -173,6 +134,13 @@ def _diffusion(args, run):
         train_lora(run, args.init)
         say(f'next: latentdiff generate "a caption like yours" --preset {args.init} --lora {args.output / FILE}')
         return
+    if run.experiment.textual_inversion:
+        from latentdiff.recipes.textual_inversion import FILE, train_textual_inversion
+
+        train_textual_inversion(run, args.init)
+        typed = f"--preset {args.init} --textual-inversion {args.output / FILE}"
+        say(f'next: latentdiff generate "a caption like yours" {typed}')
+        return
     from latentdiff.recipes.diffusion import train_diffusion
 
     train_diffusion(run, args.text_encoder, args.init)
@@ -189,28 +157,39 @@ def _distillation(args, run):
     say(f'next: latentdiff generate "a caption like yours" {model} {settings}'.rstrip())
 
 
+FIELDS = ("bucket_step", "gradient_checkpointing", "query_chunk_size")  # of the experiment, which options replace
 RUN = {"autoencoder": _autoencoder, "latents": _latents, "diffusion": _diffusion, "distillation": _distillation}
 
 
-def _with_lora(experiment, args):
-    """The experiment with the adapter that the options ask for."""
-    given = {name: _get(args, f"lora_{name}") for name in ("rank", "alpha", "targets")}
-    given = {name: value for name, value in given.items() if value is not None}
-    if "targets" in given:
-        given["targets"] = tuple(given["targets"].split(","))
-    experiment = experiment.replace(lora={**experiment.lora, **given})
-    if experiment.lora and "lora_rank" in args:
-        if "rank" not in experiment.lora:
-            raise ValueError("--lora-rank must be given with --lora-alpha and --lora-targets")
-        if _get(args, "text_encoder") or not args.init:
-            raise ValueError("an adapter (LoRA) needs --init, and no --text-encoder")
+# The options of each way to adapt a preset, by the names of its settings; it needs the first of them.
+ADAPTATIONS = {
+    "lora": {"rank": "lora_rank", "alpha": "lora_alpha", "targets": "lora_targets"},
+    "textual_inversion": {"word": "word", "num_vectors": "word_vectors", "like": "word_like"},
+    "prior": {"prompt": "prior_prompt", "num_images": "prior_images", "weight": "prior_weight"},
+}
+
+
+def _adapted(experiment, args):
+    """The experiment with the adapter, word and prior that the options ask for."""
+    for field, options in ADAPTATIONS.items():
+        given = {name: _get(args, option) for name, option in options.items() if _get(args, option) is not None}
+        if "targets" in given:
+            given["targets"] = tuple(given["targets"].split(","))
+        settings = {**getattr(experiment, field), **given}
+        first, *others = (f"--{option.replace('_', '-')}" for option in options.values())
+        if settings and next(iter(options)) not in settings:
+            raise ValueError(f"{first} must be given with {' and '.join(others)}")
+        if settings and "lora_rank" in args and (_get(args, "text_encoder") or not args.init):
+            raise ValueError(f"{field} ({first}) needs --init, and no --text-encoder")
+        experiment = experiment.replace(**{field: settings})
     return experiment
 
 
 def _typed(args):
     """The options that all stages of this run share, as they are typed."""
     seed = "" if args.seed is None else f" --seed {args.seed}"
-    return f" --experiment {args.experiment} --output {args.output}{' --quick' * args.quick}{seed}"
+    step = f" --bucket-step {args.bucket_step}" if _get(args, "bucket_step") else ""
+    return f" --experiment {args.experiment} --output {args.output}{' --quick' * args.quick}{seed}{step}"
 
 
 def _check(args):

@@ -78,6 +78,16 @@ def load_images(source, image_size, split=None, skip_corrupt=False, limit=None):
             there are more images than memory.
     """
     size = both_sides(image_size)
+    rows = read_all_rows(source, size, split, limit)
+    images, kept = np.empty((len(rows), *size, 3), "uint8"), []
+    for row, image in decode_rows(rows, lambda image: crop(image, size), skip_corrupt):
+        images[len(kept)] = image
+        kept.append(row)
+    return CaptionedImages(images[: len(kept)], [row.caption for row in kept], [row.record for row in kept])
+
+
+def read_all_rows(source, size, split=None, limit=None):
+    """The rows of a source, see `load_images`, of which the memory holds the images at (height, width) `size`."""
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1):
         raise ValueError(f"`limit` must be a positive integer. Received: {limit=}")
     source = os.fspath(source)
@@ -90,7 +100,7 @@ def load_images(source, image_size, split=None, skip_corrupt=False, limit=None):
         )
     if not rows:
         raise ValueError(f"`source` must hold at least one captioned image. Received: source={source!r}")
-    return _decode_rows(rows, size, skip_corrupt)
+    return rows
 
 
 def _most_images(size):
@@ -102,26 +112,31 @@ def _most_images(size):
     return memory // (3 * size[0] * size[1])
 
 
-def _decode_rows(rows, size, skip_corrupt):
+def decode_rows(rows, finish, skip_corrupt=False):
+    """Yields (row, uint8 image) of all rows whose images can be decoded.
+
+    Args:
+        rows: list of `Row`.
+        finish: function from a Pillow image of mode RGB to an array.
+        skip_corrupt: whether to leave the others out, with a warning, and not to raise ValueError at the end.
+    """
+
     def decode(row):
         try:
-            return crop(read_image(row.image, row.name), size), None
+            return finish(read_image(row.image, row.name)), None
         except ValueError as error:
             return None, str(error)
 
-    images = np.empty((len(rows), *size, 3), "uint8")
-    kept, corrupt = [], []
+    corrupt = []
     with ThreadPoolExecutor() as pool:
         for row, (image, error) in zip(rows, pool.map(decode, rows), strict=True):
             if image is None:
                 corrupt.append(error)
             else:
-                images[len(kept)] = image
-                kept.append(row)
-    if corrupt and not (skip_corrupt and kept):
+                yield row, image
+    if corrupt and not (skip_corrupt and len(corrupt) < len(rows)):
         hint = "" if skip_corrupt else " Pass `skip_corrupt=True`, or --skip-corrupt, to leave them out."
         raise ValueError(f"`source` must hold readable images.{hint} Received: {shorten(corrupt)}")
     if corrupt:
         names = "; ".join(corrupt)
         warnings.warn(f"Left out {len(corrupt)} corrupt of {len(rows)} images: {names}", stacklevel=3)
-    return CaptionedImages(images[: len(kept)], [row.caption for row in kept], [row.record for row in kept])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def checksum(latents):
 
 
 def save_latents(folder, split, autoencoder, latents, records):
-    """Writes the latents (n, k, h, w, channels) of a split and their records, n lists of k dicts."""
+    """Writes the latents (n, k, h, w, channels) of a split or a bucket, and their records, n lists of k dicts."""
     rows = {"records": records, "key": cache_key(autoencoder, latents), "latents": checksum(latents)}
     with replaced(folder / f"latents_{split}.npy") as draft:
         np.save(draft, latents)
@@ -58,3 +59,34 @@ def load_latents(folder, split, autoencoder):
             f"Received: {len(latents)} rows, {len(rows['records'])} records"
         )
     return latents, rows["records"]
+
+
+# === Aspect-ratio buckets ===
+
+
+def bucket_name(split, size):
+    """The name under which the latents of the images of one size, (height, width) in pixels, are saved."""
+    return f"{split}-{size[0]}x{size[1]}"
+
+
+def bucket_names(folder, split):
+    """The names of all buckets of a split whose latents are in a folder."""
+    names = [path.stem.removeprefix("latents_") for path in sorted(folder.glob(f"latents_{split}-*x*.npy"))]
+    return [name for name in names if re.fullmatch(rf"{re.escape(split)}-\d+x\d+", name)]
+
+
+def load_buckets_of_latents(folder, split, autoencoder):
+    """As `load_latents`, a list of (latents, records), one for each bucket.
+
+    Raises:
+        ValueError: as `load_latents`.
+    """
+    names = bucket_names(folder, split) or [bucket_name(split, ("*", "*"))]
+    return [load_latents(folder, name, autoencoder) for name in names]
+
+
+def remove_buckets(folder, split):
+    """Removes the latents of all buckets of a split."""
+    for name in bucket_names(folder, split):
+        (folder / f"latents_{name}.npy").unlink()
+        (folder / f"latents_{name}.json").unlink(missing_ok=True)

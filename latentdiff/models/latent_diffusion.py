@@ -22,7 +22,8 @@ class LatentDiffusion(TrainableModel):
 
     A step of training takes latents and captions, draws a timestep and noise for each, and asks the network to tell
     the two apart again. The autoencoder stays as it is; so does the text encoder unless its `trainable` is set. With a
-    new adapter, `model.lora.add(rank=8)`, the adapter is trained and all else stays, see `lora.Adapters`.
+    new adapter, `model.lora.add(rank=8)`, or a new word, `text_encoder.words.add("<glimp>")`, these are trained and all
+    else stays, see `lora.Adapters` and `words.Words`.
 
     Args:
         autoencoder: an `Autoencoder`, trained and with its latents measured.
@@ -48,6 +49,7 @@ class LatentDiffusion(TrainableModel):
         captions: str (batch,) in arrays and lists (see `prepare`), or
         token_ids: int32 (batch, tokens), from `text_encoder.tokenize`, or
         context and context_mask: cached ones from `text_encoder.encode`.
+        loss_weights: optional float (batch,), how much the loss of each row counts beside that of its objective.
         Further entries must have the names of what else the network is conditioned on. Those of `image_members` are
         made where they are left out: `image_sizes` for whole images, `masked_latents` of images and random masks.
 
@@ -124,16 +126,17 @@ class LatentDiffusion(TrainableModel):
 
     @property
     def fixed_variables(self):
-        """Weights that stay as they are here: the autoencoder's, and while adapters are trained all but theirs."""
-        trained = {id(variable) for lora in self.lora_layers for variable in lora.trainable_variables}
+        """Weights that stay as they are: the autoencoder's, and while adapters or words are trained all but theirs."""
+        adaptations = (*self.lora_layers, *self.text_encoder.word_layers)
+        trained = {id(variable) for layer in adaptations for variable in layer.trainable_variables}
         if not trained:
             return self.autoencoder.variables
         return [variable for variable in self.variables if id(variable) not in trained]
 
     @property
     def revision(self):
-        """A number that changes with the adapters: functions that were compiled for another one are out of date."""
-        return self.lora.revision
+        """A number that changes with adapters and words: functions that were compiled for another are out of date."""
+        return self.lora.revision + self.text_encoder.words.revision
 
     def prepare(self, data):
         """A dict of arrays with its `captions`, if any, replaced by `token_ids`; other kinds of data unchanged."""
@@ -150,10 +153,13 @@ class LatentDiffusion(TrainableModel):
         conditioning = self._conditioning({**self._image_members(data, latents, training), **data}, training)
         inputs = {"noisy_latents": noisy_latents, "timesteps": timesteps, **conditioning}
         spec = (self.noise_schedule, self.prediction_type)
+        weights = self.objective.weights(timesteps, *spec)
+        if "loss_weights" in data:
+            weights = weights * ops.cast(data["loss_weights"], "float32")
         return {
             "prediction": ops.cast(self.network(inputs, training=training), "float32"),
             "target": self.objective.target(latents, draws, timesteps, *spec),
-            "weights": self.objective.weights(timesteps, *spec),
+            "weights": weights,
         }
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):

@@ -110,6 +110,34 @@ def with_conditioning(network, conditioning_spec):
     return copy
 
 
+def with_any_size(network):
+    """`network`, or one with the same weights that takes latents of any height and width.
+
+    Raises:
+        ValueError: a network of one size that has no argument `latent_shape`.
+    """
+    if latent_size(network) == (None, None):
+        return network
+    config = network.get_config()
+    if "latent_shape" not in config:
+        raise ValueError(f"`network` must take any size, or have a `latent_shape`. Received: {network.name}")
+    copy = type(network).from_config({**config, "latent_shape": (None, None, config["latent_shape"][-1])})
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def side_multiple(network):
+    """What the sides of latents must be multiples of for a `UNet` or a `DiT`; 1 for other networks."""
+    return 2 ** (len(network.widths) - 1) if isinstance(network, UNet) else getattr(network, "patch_size", 1)
+
+
+def check_sides(network, sizes):
+    """Raises ValueError for sizes (height, width) of latents that the network can't take."""
+    multiple = side_multiple(network)
+    if wrong := [size for size in sizes if any(side % multiple for side in size)]:
+        raise ValueError(f"Latents must have sides that are multiples of {multiple}. Received: {wrong}")
+
+
 def build_shapes(network):
     """What a config must hold beside that of a network, so that its weights can be made before they are loaded.
 

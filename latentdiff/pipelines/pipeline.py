@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from latentdiff.convert import lora_files
+from latentdiff.convert import lora_files, textual_inversion
 from latentdiff.convert.diffusers import load_diffusers
 from latentdiff.diffusion import noise as seeded
 from latentdiff.diffusion import samplers
@@ -96,8 +96,7 @@ class Pipeline:
         others = {"guide": pipeline.guide, "tile_size": pipeline.tile_size}
         made = cls(pipeline.model, **{**pipeline.defaults, **others, **kwargs})
         alike = made.image_size == pipeline.image_size and made.guide is pipeline.guide
-        same_tiles = made.tile_size == pipeline.tile_size
-        for name in (COMPILED if same_tiles else ()) + (COMPILED_FOR_SIZE if alike else ()):
+        for name in COMPILED * (made.tile_size == pipeline.tile_size) + COMPILED_FOR_SIZE * alike:
             setattr(made, name, getattr(pipeline, name))
         return made
 
@@ -113,6 +112,10 @@ class Pipeline:
     def unload_lora(self, name=None):
         """Takes an adapter off the model; without a name all of them."""
         self.model.lora.clear() if name is None else self.model.lora.remove(name)
+
+    def load_textual_inversion(self, path, word=None):
+        """Adds the word in a file and returns it, see `convert.textual_inversion.load_textual_inversion`."""
+        return textual_inversion.load_textual_inversion(path, self.model, word)
 
     def check_no_guide(self):
         """Raises ValueError for a pipeline with a `guide`, which neither presets nor exports hold."""

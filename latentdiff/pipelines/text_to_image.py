@@ -76,6 +76,7 @@ class TextToImage(Pipeline):
     def export_litert(self, folder, **options):
         """Writes LiteRT files for the edge into a folder, see `export.litert.export_litert`; adapters are merged."""
         self.check_no_guide()
+        self._check_no_words()
         from latentdiff.export.litert.litert import export_litert
 
         with self.model.lora.merged():
@@ -84,7 +85,16 @@ class TextToImage(Pipeline):
     def export_diffusers(self, folder, **options):
         """Writes a folder that diffusers opens, see `convert.save_diffusers.save_diffusers`."""
         self.check_no_guide()
+        self._check_no_words()
         from latentdiff.convert.save_diffusers import save_diffusers
 
         with self.model.lora.merged():
             save_diffusers(self.model, self.defaults, folder, **options)
+
+    def _check_no_words(self):
+        """Raises ValueError for a model with new words, which have no place in the tokenizers of these formats."""
+        if words := list(self.model.text_encoder.words):
+            raise ValueError(
+                "`text_encoder.words` must be empty for this format: write them by `save_textual_inversion`, and take "
+                f"them away by `text_encoder.words.clear()`. Received: {words}"
+            )

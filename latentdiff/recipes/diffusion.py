@@ -6,15 +6,19 @@ import keras
 import numpy as np
 
 from latentdiff.data.batches import Batches
-from latentdiff.data.latent_cache import load_latents
+from latentdiff.data.buckets import BucketBatches
+from latentdiff.data.latent_cache import load_buckets_of_latents, load_latents
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
 from latentdiff.models.latent_diffusion import LatentDiffusion
-from latentdiff.models.networks import make_network
+from latentdiff.models.memory import save_memory
+from latentdiff.models.networks import check_sides, make_network
 from latentdiff.pipelines.text_to_image import TextToImage
 from latentdiff.recipes.autoencoder import copy_weights
 from latentdiff.recipes.callbacks import Preview
 from latentdiff.recipes.devices import fitting_batch_size, num_devices
+from latentdiff.recipes.prior import with_prior
 from latentdiff.recipes.run import fit, optimizer
+from latentdiff.recipes.start import freeze_words
 from latentdiff.recipes.text_encoder import load_text_encoder
 from latentdiff.settings.prompt_syntax import escape
 
@@ -43,11 +47,12 @@ def train_diffusion(run, text_encoder=None, init=None):
         if run.is_finished("latent_diffusion", run.output / "preset"):
             return TextToImage.from_preset(run.output / "preset")
         autoencoder = run.load_autoencoder()
-        latents, records = load_latents(run.output, run.train_split, autoencoder)
-        model = _build(run.experiment, autoencoder, latents.shape[2:], text_encoder, init)
+        parts = load_parts(run, autoencoder)
+        model = _build(run.experiment, autoencoder, _latent_shape(parts), text_encoder, init)
         log.info("network: %s parameters", f"{model.network.count_params():,}")
-        pipeline = TextToImage(model, **run.experiment.generate)
-        fit_network(pipeline, np.asarray(latents), records, run, "latent_diffusion", lambda: _save(pipeline, run))
+        size = {} if run.experiment.bucket_step is None else {"image_size": run.experiment.image_size}
+        pipeline = TextToImage(model, **{**size, **run.experiment.generate})
+        fit_network(pipeline, parts, run, "latent_diffusion", lambda: _save(pipeline, run))
         _save(pipeline, run)  # a run that is resumed may have no epoch left
         run.finish("latent_diffusion")
     log.info("preset written to %s", run.output / "preset")
@@ -57,6 +62,7 @@ def train_diffusion(run, text_encoder=None, init=None):
 def _build(experiment, autoencoder, latent_shape, text_encoder, init):
     start = TextToImage.from_preset(init).model if init else None
     encoder = load_text_encoder(text_encoder, experiment) if text_encoder else start.text_encoder
+    freeze_words(encoder)
     network = make_network(experiment.network, latent_shape, encoder.context_dim, encoder.sequence_length)
     if start:
         copy_weights(start.network, network, "network")
@@ -72,35 +78,65 @@ def _build(experiment, autoencoder, latent_shape, text_encoder, init):
     )
 
 
-def fit_network(pipeline, latents, records, run, stage, save):
+def load_parts(run, autoencoder):
+    """The latents to train on: a list of (latents (n, k, h, w, channels), records), one for each bucket.
+
+    Raises:
+        ValueError: there are none, or another autoencoder made them.
+    """
+    load = load_latents if run.experiment.bucket_step is None else load_buckets_of_latents
+    loaded = load(run.output, run.train_split, autoencoder)
+    return loaded if isinstance(loaded, list) else [loaded]
+
+
+def _latent_shape(parts):
+    """(height, width, channels) of the latents; None for sides that vary."""
+    shapes = {latents.shape[2:] for latents, _ in parts}
+    return shapes.pop() if len(shapes) == 1 else (None, None, shapes.pop()[-1])
+
+
+def fit_network(pipeline, parts, run, stage, save):
     """Trains what is trainable in the model of a pipeline on latents and captions, with backups and previews.
 
     Args:
         pipeline: `TextToImage`.
-        latents: float32 (n, k, h, w, channels), of images and their variations.
-        records: n lists of k dicts.
+        parts: list of (latents, records), see `load_parts`.
         run: `Run`.
         stage: name of the stage.
         save: function without arguments that writes the outcome, called after each epoch.
     """
     experiment, model = run.experiment, pipeline.model
-    batches = Batches(
-        {"rows": np.arange(len(latents))},
-        fitting_batch_size(experiment.batch_size, len(latents)),
-        seed=experiment.seed,
-        passes=experiment.passes,
-        transform=drawing(latents, records, model.text_encoder, experiment),
-    )
+    check_sides(model.network, [latents.shape[2:4] for latents, _ in parts])
+    batches = _batches(pipeline, parts, run)
+    save_memory(model.network, experiment.gradient_checkpointing, experiment.query_chunk_size)
     epochs, clock = run.length(experiment.epochs)
-    log.info("%d latents, %d steps an epoch", len(latents), len(batches))
+    log.info("%d latents, %d steps an epoch", sum(len(latents) for latents, _ in parts), len(batches))
     model.compile(
         optimizer(experiment.learning_rate, epochs * len(batches), experiment.ema),
         steps_per_execution=experiment.steps_per_execution,
     )
     write = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: save())
-    callbacks = [*clock, write, *_previews(pipeline, records, run, epochs)]
+    callbacks = [*clock, write, *_previews(pipeline, parts[0][1], run, epochs)]
     validation_data = _validation_data(run, model)
     fit(model, batches, run, stage, epochs, callbacks, validation_data=validation_data)
+
+
+def _batches(pipeline, parts, run):
+    """`Batches` of rows of the only part, or `BucketBatches` of all parts."""
+    experiment, made = run.experiment, []
+    if experiment.prior and len(parts) > 1:
+        raise ValueError("`prior` must be empty where `bucket_step` makes several buckets. Received: both")
+    for latents, records in parts:
+        draw = drawing(np.asarray(latents), records, pipeline.model.text_encoder, experiment)
+        batches = Batches(
+            {"rows": np.arange(len(latents))},
+            fitting_batch_size(experiment.batch_size, len(latents)),
+            seed=experiment.seed,
+            passes=experiment.passes,
+            transform=with_prior(draw, pipeline, run) if experiment.prior else draw,
+        )
+        made.append(batches)
+    return made[0] if len(made) == 1 else BucketBatches(made, experiment.seed)
 
 
 def drawing(latents, records, text_encoder, experiment):

@@ -51,6 +51,9 @@ class Experiment:
 
     image_size: int = 128
     """Height and width of the training images, in pixels."""
+    bucket_step: int | None = None
+    """Images keep their proportions, at sizes of about the area of `image_size` whose sides are multiples of so many
+    pixels (`data.buckets`): a multiple of what autoencoder and network need. None crops the central square."""
     split: str | None = None
     """The split to train on; None takes all images."""
     validation_split: str | None = None
@@ -114,10 +117,21 @@ class Experiment:
     """Momentum of the moving average of the weights."""
     steps_per_execution: int = 1
     """Training steps in one compiled call. 10 is faster where a step takes few milliseconds."""
+    gradient_checkpointing: bool = False
+    """Whether the blocks of the network keep their inputs alone for the gradient: less memory, and one more
+    forward pass."""
+    query_chunk_size: int | None = None
+    """Queries of attention whose scores are in memory at a time; None for all."""
 
     lora: dict = dataclasses.field(default_factory=dict)
     """`rank`, `alpha`, `targets` and `parts` of an adapter, see `models.lora.Adapters.add`. It is trained in place of
     the network, for the preset of `--init`, whose `network`, `noise_schedule` and `generate` count. Empty for none."""
+    textual_inversion: dict = dataclasses.field(default_factory=dict)
+    """`word`, `num_vectors` and `like` of a new word, see `models.words.Words.add`. It is trained in place of the
+    network, for the preset of `--init`. Captions must have it. Empty for none."""
+    prior: dict = dataclasses.field(default_factory=dict)
+    """`prompt`, `num_images` (200) and `weight` (1) of images that the preset of `--init` makes and that are trained
+    on, too: as many a batch as images of the data, with this weight on their loss (DreamBooth). Empty for none."""
 
     distilled_steps: Sequence = (8, 4, 2)
     """Steps of each phase of `latentdiff train distillation`; each is half of the one before. The first phase learns
@@ -154,7 +168,12 @@ class Experiment:
 
         parts = {"autoencoder": Autoencoder, "noise_schedule": NoiseSchedule, "generate": TextToImage}
         parts["network"] = network_class(self.network)
-        check_names(self.lora, ["rank", "alpha", "targets", "parts"], "lora")
+        for name, known in ADAPTATIONS.items():
+            check_names(getattr(self, name), known, name)
+            if getattr(self, name) and known[0] not in getattr(self, name):
+                raise ValueError(f"`{name}` must have `{known[0]}`. Received: {name}={getattr(self, name)!r}")
+        if self.lora and self.textual_inversion:
+            raise ValueError("`lora` must be empty where `textual_inversion` is not. Received: both")
         given = {"latent_shape", "context_dim", "num_tokens", "model", "kwargs"}  # by the run
         for name, kind in parts.items():
             known = [*(set(inspect.signature(kind).parameters) - given), *(["network"] if name == "network" else [])]
@@ -170,8 +189,14 @@ def check_names(given, known, what):
             raise ValueError(f"`{what}` has no `{name}`: {hint} Received: {name}={given[name]!r}")
 
 
+# The settings of each way to adapt a preset; it needs the first of them.
+ADAPTATIONS = {
+    "lora": ["rank", "alpha", "targets", "parts"],
+    "textual_inversion": ["word", "num_vectors", "like"],
+    "prior": ["prompt", "num_images", "weight"],
+}
 POSITIVE = {"image_size", "autoencoder_batch_size", "autoencoder_epochs", "autoencoder_passes", "batch_size"}
-POSITIVE |= {"epochs", "passes", "steps_per_execution", "sequence_length"}
+POSITIVE |= {"epochs", "passes", "steps_per_execution", "sequence_length", "query_chunk_size", "bucket_step"}
 SHARES = {"plain_share", "context_dropout", "autoencoder_ema", "ema"}
 NOT_NEGATIVE = {"seed", "learning_rate", "autoencoder_learning_rate", "min_snr_gamma"}
 
@@ -199,7 +224,7 @@ def _check_halved(steps):
 
 
 def _check_range(name, value):
-    if name in POSITIVE and value < 1:
+    if name in POSITIVE and value is not None and value < 1:
         raise ValueError(f"`{name}` must be at least 1. Received: {name}={value!r}")
     if name in SHARES and not 0.0 <= value <= 1.0:
         raise ValueError(f"`{name}` must lie in [0, 1]. Received: {name}={value!r}")

@@ -2,14 +2,9 @@
 
 import logging
 
-import numpy as np
-
 from latentdiff.convert.lora_files import save_lora
-from latentdiff.data.latent_cache import load_latents
-from latentdiff.models.latent_diffusion import LatentDiffusion
-from latentdiff.pipelines.text_to_image import TextToImage
-from latentdiff.presets.preset import load_preset
-from latentdiff.recipes.diffusion import fit_network
+from latentdiff.recipes.diffusion import fit_network, load_parts
+from latentdiff.recipes.start import start_pipeline
 
 STAGE, FILE = "lora", "lora.safetensors"
 log = logging.getLogger(__name__)
@@ -36,9 +31,9 @@ def train_lora(run, init):
             model.lora.clear()
             pipeline.load_lora(path)
             return pipeline
-        latents, records = load_latents(run.output, run.train_split, model.autoencoder)
+        parts = load_parts(run, model.autoencoder)
         log.info("adapter: %s parameters", f"{model.lora[STAGE].count_params() - 1:,}")  # without the scale
-        fit_network(pipeline, np.asarray(latents), records, run, STAGE, lambda: _save(path, model))
+        fit_network(pipeline, parts, run, STAGE, lambda: _save(path, model))
         _save(path, model)  # a run that is resumed may have no epoch left
         run.finish(STAGE)
     log.info("adapter written to %s", path)
@@ -50,19 +45,7 @@ def _save(path, model):
 
 
 def _build(experiment, init):
-    """The pipeline of a preset, with a new adapter, and the seed and dropout of the experiment."""
-    start, settings = load_preset(init)
-    start.lora.merge()  # adapters that belong to the preset
-    model = LatentDiffusion(
-        start.autoencoder,
-        start.text_encoder,
-        start.network,
-        start.noise_schedule,
-        prediction_type=start.prediction_type,
-        context_dropout=experiment.context_dropout,
-        min_snr_gamma=start.min_snr_gamma,
-        objective=start.objective,
-        seed=experiment.seed,
-    )
-    model.lora.add(STAGE, seed=experiment.seed, **experiment.lora)
-    return TextToImage(model, **settings)
+    """The pipeline of a preset, with a new adapter."""
+    pipeline = start_pipeline(experiment, init)
+    pipeline.model.lora.add(STAGE, seed=experiment.seed, **experiment.lora)
+    return pipeline

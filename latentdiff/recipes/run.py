@@ -21,6 +21,7 @@ LOCK = ".lock"
 FINISHED, BACKUP = "finished.json", "backup"  # in the folder of a stage
 AUTOENCODER = "autoencoder"  # the stage, and how the names of its fields begin
 SHARED = {"image_size", "split", "validation_split", "seed", "dtype"}
+MEMORY = {"gradient_checkpointing", "query_chunk_size"}  # what a run may change when it is resumed
 ENDLESS = 10**6  # epochs, for a run that a clock ends
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Run:
     def settings(self, stage):
         """What decides what a stage gives, a dict as JSON gives it back."""
         first = stage == AUTOENCODER
-        fields = dataclasses.asdict(self.experiment).items()
+        fields = [pair for pair in dataclasses.asdict(self.experiment).items() if pair[0] not in MEMORY]
         chosen = {name: value for name, value in fields if name in SHARED or name.startswith(AUTOENCODER) == first}
         chosen |= {"epochs": self.epochs or getattr(self.experiment, f"{AUTOENCODER}_epochs" if first else "epochs")}
         chosen |= {"minutes": self.minutes, "quick": self.quick}

@@ -92,3 +92,22 @@ def test_a_server_takes_none(files, capsys):
     words = ["generate", "a cat", "--server", "localhost:1", "--lora", str(files[0] / "one.safetensors")]
     assert cli.main(words) == 2
     assert "--server can't be combined with --lora" in capsys.readouterr().err
+
+
+# === --textual-inversion ===
+
+
+def test_a_word_is_known_and_recorded(files, generate, tmp_path):
+    from latentdiff.convert.textual_inversion import save_textual_inversion
+
+    pipeline = files[1]
+    words = pipeline.model.text_encoder.words
+    words.insert("red", np.full((2, words.dim), 0.5))
+    save_textual_inversion(tmp_path / "red.safetensors", pipeline.model, "red")
+    expected = pipeline.generate("a red apple", seed=7)
+    words.clear()
+    image, text = generate("--textual-inversion", tmp_path / "red.safetensors")
+    words.clear()
+    np.testing.assert_array_equal(image, expected)
+    assert str(tmp_path / "red.safetensors") in json.dumps(text)
+    generate("--textual-inversion", tmp_path / "nowhere", code=2)

@@ -1,6 +1,7 @@
 """Draws twenty captioned images of a glimp, a creature that no model knows: the example of docs/lora.md.
 
 python -m training.datasets.build_glimp --output data/glimp
+python -m training.datasets.build_glimp --output data/word --word "<glimp>"
 """
 
 import argparse
@@ -45,12 +46,12 @@ def draw(colour, pose):
     return image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
-def write(folder):
-    """Writes the images and, beside each, its caption."""
+def write(folder, word):
+    """Writes the images and, beside each, its caption with the word for a glimp."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, colour in COLOURS.items():
         for pose in POSES:
-            caption = f"{pose}{name} glimp, flat"
+            caption = f"{pose}{name} {word}, flat"
             path = folder / f"{pose.strip() or 'standing'}-{name}.png"
             draw(colour, pose).save(path)
             path.with_suffix(".txt").write_text(caption + "\n")
@@ -76,7 +77,9 @@ def _disc(pen, centre, radius, fill, outline):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
-    write(parser.parse_args().output)
+    parser.add_argument("--word", default="glimp", help="what captions call it (default: glimp)")
+    args = parser.parse_args()
+    write(args.output, args.word)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ class StoredWeights:
 def weights_of(model):
     """The Keras variables of a `LatentDiffusion` model that its images depend on."""
     autoencoder = model.autoencoder
-    parts = (model.text_encoder.sequence_model, model.network, autoencoder.encoder, autoencoder.decoder)
+    text_encoder = (model.text_encoder.sequence_model, *model.text_encoder.word_layers)
+    parts = (*text_encoder, model.network, autoencoder.encoder, autoencoder.decoder)
     variables = [variable for part in parts for variable in part.variables if "float" in str(variable.dtype)]
     return [*variables, autoencoder.latent_mean, autoencoder.latent_std]

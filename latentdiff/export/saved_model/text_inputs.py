@@ -44,5 +44,7 @@ class TokenIds:
         self.resources = []
 
     def token_ids(self, texts, name, warnings):
-        """`texts`, int32 (batch, tokens), bounded to the vocabulary, with a warning."""
-        return bounds.bound_token_ids(texts, self.text_encoder.backbone.vocabulary_size, name, warnings)
+        """`texts`, int32 (batch, tokens), bounded to the vocabulary and the new words, with a warning."""
+        new_ids = sum(map(len, self.text_encoder.words.ids.values()))
+        vocabulary_size = self.text_encoder.backbone.vocabulary_size + new_ids
+        return bounds.bound_token_ids(texts, vocabulary_size, name, warnings)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from latentdiff.models.layers.attention import Attention
+from latentdiff.models.layers.recompute import run_block
 
 
 @keras.saving.register_keras_serializable(package="latentdiff")
@@ -29,6 +30,8 @@ class AdaptiveBlock(keras.layers.Layer):
     Reference: Peebles and Xie, Scalable Diffusion Models with Transformers, 2022, arXiv:2212.09748; Chen et al.,
     PixArt-alpha, 2023, arXiv:2310.00426, section 2.3.
     """
+
+    gradient_checkpointing = False  # set by `models.memory.save_memory`
 
     def __init__(self, num_heads, expansion=4, **kwargs):
         super().__init__(**kwargs)
@@ -58,10 +61,17 @@ class AdaptiveBlock(keras.layers.Layer):
         self.cross_attention.build(flat_shape, context_shape)
         self.feed_out.build((inputs_shape[0], None, self.expansion * channels))
 
-    def call(self, inputs, modulation, context, key_mask=None):
+    def call(self, inputs, modulation, context, key_mask=None, training=None):
+        modulation = ops.reshape(modulation, (-1, 6, inputs.shape[-1])) + self.scale_shift_table[None]  # (b, 6, c)
+
+        def block(inputs, modulation, context):
+            return self._transform(inputs, modulation, context, key_mask)
+
+        return run_block(self, block, training, inputs, modulation, context)
+
+    def _transform(self, inputs, modulation, context, key_mask):
         batch, height, width, _ = ops.shape(inputs)
         channels = inputs.shape[-1]
-        modulation = ops.reshape(modulation, (batch, 6, channels)) + self.scale_shift_table[None]  # (b, 6, c)
         shift1, scale1, gate1, shift2, scale2, gate2 = ops.split(modulation, 6, axis=1)  # (b, 1, c) each
         x = ops.reshape(inputs, (batch, height * width, channels))  # (b, h w, c)
         x = x + gate1 * self.self_attention(self.norm1(x) * (1.0 + scale1) + shift1)

@@ -3,6 +3,7 @@
 import keras
 
 from latentdiff.models.layers.group_norm import GroupNorm
+from latentdiff.models.layers.recompute import DrawnSeed, run_block
 
 
 @keras.saving.register_keras_serializable(package="latentdiff")
@@ -23,6 +24,8 @@ class ResnetBlock(keras.layers.Layer):
 
     Reference: Ho et al., Denoising Diffusion Probabilistic Models, 2020, arXiv:2006.11239; He et al. 2016.
     """
+
+    gradient_checkpointing = False  # set by `models.memory.save_memory`
 
     def __init__(self, width, groups=32, epsilon=1e-5, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
@@ -65,12 +68,23 @@ class ResnetBlock(keras.layers.Layer):
             self.shortcut.build(inputs_shape)
 
     def call(self, inputs, time_embedding=None, training=None):
-        x = self.conv1(keras.ops.silu(self.norm1(inputs)))  # (b, h, w, width)
-        if time_embedding is not None:
-            x = x + self.time_dense(keras.ops.silu(time_embedding))[:, None, None, :]
-        x = keras.ops.silu(self.norm2(x))
-        x = self.conv2(self.drop(x, training=training))
-        return x + (inputs if self.shortcut is None else self.shortcut(inputs))
+        drop = self._drawn_dropout(training)
+
+        def block(inputs, *time_embedding):
+            x = self.conv1(keras.ops.silu(self.norm1(inputs)))  # (b, h, w, width)
+            for embedding in time_embedding:
+                x = x + self.time_dense(keras.ops.silu(embedding))[:, None, None, :]
+            x = self.conv2(drop(keras.ops.silu(self.norm2(x))))
+            return x + (inputs if self.shortcut is None else self.shortcut(inputs))
+
+        return run_block(self, block, training, inputs, *(() if time_embedding is None else (time_embedding,)))
+
+    def _drawn_dropout(self, training):
+        """The function that `drop` is in this call, with its seed drawn."""
+        if not training or not self.dropout:
+            return lambda x: x
+        seed = DrawnSeed(self.drop.seed_generator)
+        return lambda x: keras.random.dropout(x, self.dropout, seed=seed)
 
     def compute_output_shape(self, inputs_shape, time_embedding_shape=None):
         return (*inputs_shape[:-1], self.width)

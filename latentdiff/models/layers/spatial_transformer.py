@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from latentdiff.models.layers.group_norm import GroupNorm
+from latentdiff.models.layers.recompute import run_block
 from latentdiff.models.layers.transformer_block import TransformerBlock
 
 
@@ -29,6 +30,8 @@ class SpatialTransformer(keras.layers.Layer):
 
     Reference: Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, 2022, arXiv:2112.10752.
     """
+
+    gradient_checkpointing = False  # set by `models.memory.save_memory`
 
     def __init__(
         self, num_heads, depth=1, groups=32, linear_projection=False, activation="gelu", expansion=4, **kwargs
@@ -73,7 +76,13 @@ class SpatialTransformer(keras.layers.Layer):
         for block in self.blocks:
             block.build(flat_shape, context_shape)
 
-    def call(self, inputs, context, key_mask=None):
+    def call(self, inputs, context, key_mask=None, training=None):
+        def block(inputs, context):
+            return self._attend(inputs, context, key_mask)
+
+        return run_block(self, block, training, inputs, context)
+
+    def _attend(self, inputs, context, key_mask):
         batch, height, width, _ = ops.shape(inputs)
         flat_shape = (batch, height * width, inputs.shape[-1])
         x = self.norm(inputs)

@@ -110,3 +110,31 @@ def test_what_clip_loses_in_a_graph(clip):
     tokenize = graph_tokenizer(clip[0])
     given, left = tokenize(["the\0cat ६ red", "the cat red"])[0]
     np.testing.assert_array_equal(given, left)
+
+
+# === New words ===
+
+
+@pytest.mark.parametrize("family", first_fast(["bert", "clip_bytes"], 2))
+def test_new_words_in_a_graph(family, clip):
+    text_encoder = clip[0] if family == "clip_bytes" else FAMILIES["bert"](12)
+    try:
+        for word, count in (("<x>", 1), ("<x>+", 3), ("glimp-é", 2), ("cat", 1)):
+            text_encoder.words.insert(word, np.zeros((count, text_encoder.words.dim)))
+        prompts = [
+            "a <x> red",
+            "<x><x>+ CAT",
+            "cats, cat's cat",
+            "glimp-é's",
+            "",
+            " ",
+            "<x>",
+            "the red",
+            "猫<x>猫",
+            "x",
+        ]
+        token_ids, _ = graph_tokenizer(text_encoder)(prompts)
+        np.testing.assert_array_equal(token_ids, text_encoder.tokenize(prompts))
+        assert (np.asarray(token_ids) >= text_encoder.words.table.input_dim).any(axis=1).sum() >= 6
+    finally:
+        text_encoder.words.clear()
