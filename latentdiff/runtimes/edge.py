@@ -251,8 +251,8 @@ def _generate(pipeline, folder, num_threads, output, image, mask, num_images, **
             text.add_itxt(pipeline.settings[name]["key"], str(settings[name]))
         path = output or Path(f"{slug}-seed-{settings['seed']}.png")
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(made).save(path, "PNG", pnginfo=text)
-        yield path
+        Image.fromarray(made).save(draft := path.with_suffix(".draft"), "PNG", pnginfo=text)
+        yield draft.replace(path)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import math
+import struct
 import tempfile
 import types
 from pathlib import Path
@@ -165,6 +166,47 @@ def weights_file(content):
         refused(check_plain, path, errors=(ValueError, OSError))
 
 
+def tensors(content):
+    """A `.safetensors` file of weights: what can be opened has shapes and finite sizes."""
+    from latentdiff.convert.tensors import Tensors
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        path.write_bytes(content)
+        was_refused, opened = refused(Tensors, [path])
+        for name in () if was_refused else opened:
+            was_refused, values = refused(opened.__getitem__, name)
+            assert was_refused or (values.shape == opened.shape(name) and values.dtype == "float32")
+
+
+def lora_file(content):
+    """A LoRA file, for a model with one layer."""
+    from latentdiff.convert import lora_files
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lora.safetensors"
+        path.write_bytes(content)
+        was_refused, read = refused(lora_files._read, path)
+        if not was_refused:
+            was_refused, parsed = refused(lora_files.parse_lora, *read, {"unet.a": "a"})
+            assert was_refused or set(parsed[0]) == set(parsed[1]) == {"a"}
+
+
+def parameters(content):
+    """The settings text in a PNG of another program."""
+    from latentdiff.settings.parameters import from_parameters
+
+    refused(from_parameters, content.decode("utf-8", "surrogateescape"))
+
+
+def safetensors_file(names):
+    """A small file of matrices of ones, (2, 2) each, to begin with."""
+    places = {name: [16 * index, 16 * index + 16] for index, name in enumerate(names)}
+    entries = {name: {"dtype": "F32", "shape": [2, 2], "data_offsets": place} for name, place in places.items()}
+    header = json.dumps({"__metadata__": {"format": "pt"}, **entries}).encode()
+    return struct.pack("<Q", len(header)) + header + np.ones(4 * len(names), "<f4").tobytes()
+
+
 def _enter(manager, *args):
     with manager(*args):
         pass
@@ -190,4 +232,10 @@ OF_BYTES = {
     "piece_list": (piece_list, [b'{"pieces": [{"file": "model.weights.h5.000", "bytes": 1, "sha256": "ab"}]}']),
     "task": (task, [b'{"image_size": [8, 8], "sampler": {"name": "ddim", "eta": 0.5}, "guidance_interval": [0, 1]}']),
     "weights_file": (weights_file, [b"\x89HDF\r\n\x1a\n"]),
+    "tensors": (tensors, [safetensors_file(["a", "b"])]),
+    "lora_file": (lora_file, [safetensors_file(["unet.a.lora_A.weight", "unet.a.lora_B.weight"])]),
+    "parameters": (
+        parameters,
+        [b'a (red:1.3) cat\nNegative prompt: "dog"\nSteps: 20, Sampler: Euler a, Seed: 1, Size: 8x8'],
+    ),
 }
