@@ -10,8 +10,8 @@ from latentdiff.commands.prompts import Number
 from latentdiff.commands.quiet_start import quiet_start
 
 EPILOG = """\
-SOURCE is a folder that diffusers wrote, of Stable Diffusion 1.x, 2.x or XL, with weights in .safetensors files. Each tensor
-in it is used, or the import fails and names it. The licence of the weights applies to the preset, too.
+SOURCE is a folder that diffusers wrote, of Stable Diffusion 1.x, 2.x or XL, with weights in .safetensors files. Each
+tensor in it is used, or the import fails and names it. The licence of the weights applies to the preset, too.
 
 A single file in the layout of CompVis and Stability is imported by --weights-file; SOURCE is then a folder that holds
 the configs, the tokenizer and the scheduler of its model, and needs no weights.
