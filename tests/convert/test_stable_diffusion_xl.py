@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from convert.tiny_folders import golden, write_folder, write_json, write_tokenizer, write_weights
 from golden.clip_words import END, NEGATIVE, PROMPT
-from harness import arrays, compile_quietly, first_fast, gap
+from harness import arrays, compile_quietly, first_fast, gap, needs_tensorflow
 
 from latentdiff import TextToImage
 from latentdiff.convert.diffusers import PartsOfFolder, load_diffusers
@@ -120,6 +120,20 @@ def test_kept_in_a_preset(imported, tmp_path):
         np.testing.assert_array_equal(mine, theirs, err_msg=mine.path)
     settings = {"seed": 1, "num_steps": 2}
     assert gap(again.generate("(red:1.5) apple", **settings), pipeline.generate("(red:1.5) apple", **settings)) <= 1
+
+
+@needs_tensorflow
+@pytest.mark.slow
+def test_served_model(imported, tmp_path):
+    """The export compares its images with those of Keras."""
+    import tensorflow as tf
+
+    TextToImage.from_pipeline(imported[1], num_steps=2).export(tmp_path / "xl" / "1")
+    signatures = tf.saved_model.load(tmp_path / "xl" / "1").signatures
+    made = signatures["encode_text"](prompts=tf.constant([PROMPT, ""]))
+    np.testing.assert_array_equal(made["image_sizes"], [[16, 16, 0, 0, 16, 16]] * 2)
+    assert not np.any(made["pooled_context"][1])
+    assert {"pooled_context", "image_sizes"} < set(signatures["denoise"].structured_input_signature[1])
 
 
 # === Refusals ===
