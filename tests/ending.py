@@ -95,15 +95,16 @@ class Counts:
     """How runs of one command ended."""
 
     def __init__(self):
-        self.codes, self.tracebacks, self.partial = {}, 0, []
+        self.codes, self.tracebacks, self.partial = {}, [], []
 
     def add(self, code, errors, folder):
         self.codes[code] = self.codes.get(code, 0) + 1
-        self.tracebacks += "Traceback" in Path(errors).read_text(errors="replace")
+        text = Path(errors).read_text(errors="replace")
+        self.tracebacks += [text] if "Traceback" in text else []
         self.partial += partial_files(folder)
 
     def __str__(self):
-        return f"exit codes {self.codes}, {self.tracebacks} tracebacks, {len(self.partial)} partial files"
+        return f"exit codes {self.codes}, {len(self.tracebacks)} tracebacks, {len(self.partial)} partial files"
 
 
 class Command:
@@ -243,7 +244,8 @@ def main():
                 counts = on_a_disk(command, kind)
                 print(f"{name}, {kind} disk: {counts}: {counts.said}", flush=True)
             for number in CODES:
-                print(f"{name}, {number.name}: {stopped(command, number, times)}", flush=True)
+                counts = stopped(command, number, times)
+                print(f"{name}, {number.name}: {counts}", *counts.tracebacks[:1], flush=True)
 
 
 if __name__ == "__main__":

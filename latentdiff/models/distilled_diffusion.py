@@ -9,7 +9,7 @@ from latentdiff.diffusion.distillation import TwoStepTarget
 from latentdiff.diffusion.guidance import ClassifierFreeGuidance
 from latentdiff.diffusion.samplers import DDIM
 from latentdiff.models import replicas
-from latentdiff.models.latent_diffusion import LatentDiffusion
+from latentdiff.models.latent_diffusion import LatentDiffusion, loss_weights
 
 
 class DistilledDiffusion(LatentDiffusion):
@@ -90,7 +90,8 @@ class DistilledDiffusion(LatentDiffusion):
             "prediction": ops.cast(self.network(inputs, training=training), "float32"),
             "target": ops.stop_gradient(self.noise_schedule.target(*answer, *spec)),
             # SNR + 1 in the latents, section 4 of the paper: 1 for velocity where variance is preserved.
-            "weights": self.noise_schedule.prediction_weights(self.noise_schedule.snr(timesteps) + 1.0, *spec),
+            "weights": self.noise_schedule.prediction_weights(self.noise_schedule.snr(timesteps) + 1.0, *spec)
+            * loss_weights(data),
         }
 
     def _cooled(self, draws, training):

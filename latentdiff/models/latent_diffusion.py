@@ -153,13 +153,10 @@ class LatentDiffusion(TrainableModel):
         conditioning = self._conditioning({**self._image_members(data, latents, training), **data}, training)
         inputs = {"noisy_latents": noisy_latents, "timesteps": timesteps, **conditioning}
         spec = (self.noise_schedule, self.prediction_type)
-        weights = self.objective.weights(timesteps, *spec)
-        if "loss_weights" in data:
-            weights = weights * ops.cast(data["loss_weights"], "float32")
         return {
             "prediction": ops.cast(self.network(inputs, training=training), "float32"),
             "target": self.objective.target(latents, draws, timesteps, *spec),
-            "weights": weights,
+            "weights": self.objective.weights(timesteps, *spec) * loss_weights(data),
         }
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -258,6 +255,11 @@ def _rows_of_global_batch(latents):
     """Indices of the rows of this replica, int32 (batch,), and the size of the global batch."""
     batch, (replica, num_replicas) = ops.shape(latents)[0], replicas.place()
     return ops.arange(batch, dtype="int32") + replica * batch, num_replicas * batch
+
+
+def loss_weights(data):
+    """How much the loss of each row counts, (batch,) or 1."""
+    return ops.cast(data["loss_weights"], "float32") if "loss_weights" in data else 1.0
 
 
 def _is_symbolic(value):

@@ -276,8 +276,7 @@ class Pipeline:
         conditioning, shares = prompt_weights.encode(texts, self.model.text_encoder, self._encode_text)
         inputs = {"conditioning": conditioning, "first_step": first_steps(request)}
         inputs |= {row.wire: rows_of(request, row) for row in (SEED, NUM_STEPS, *GUIDANCE)}
-        if shares is not None:
-            inputs["shares"] = shares
+        inputs |= {} if shares is None else {"shares": shares}
         loop = self._loop(request["sampler"], guided)
         latents = arrays["noise"] if "noise" in arrays else seeded.normal(inputs["seeds"], self.latent_shape)
         if "images" in arrays:

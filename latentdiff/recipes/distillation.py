@@ -2,14 +2,11 @@
 
 import logging
 
-import numpy as np
-
 from latentdiff.convert.lora_files import load_lora, save_lora
-from latentdiff.data.latent_cache import load_latents
 from latentdiff.diffusion import samplers
 from latentdiff.models.distilled_diffusion import DistilledDiffusion
 from latentdiff.pipelines.text_to_image import TextToImage
-from latentdiff.recipes.diffusion import SHARD_BYTES, fit_network
+from latentdiff.recipes.diffusion import SHARD_BYTES, fit_network, load_parts
 from latentdiff.settings.table import EVERYWHERE
 
 ADAPTER = "steps"
@@ -34,14 +31,14 @@ def distil(run, init):
     with run.started():
         start = TextToImage.from_preset(init)
         start.model.lora.merge()  # adapters that belong to the preset
-        latents, records = load_latents(run.output, run.train_split, start.model.autoencoder)
+        parts = load_parts(run, start.model.autoencoder)
         model = _student(start, run.experiment)
         for index, num_steps in enumerate(run.experiment.distilled_steps):
             pipeline = few_step_pipeline(start, num_steps, model=model)
             outcome = _Outcome(run, start.model, pipeline, num_steps)
             if not run.is_finished(outcome.stage, outcome.path):
                 model.begin_phase(num_steps, _guidance(start) if index == 0 else None)
-                fit_network(pipeline, np.asarray(latents), records, run, outcome.stage, outcome.write)
+                fit_network(pipeline, parts, run, outcome.stage, outcome.write)
                 outcome.write()  # a run that is resumed may have no epoch left
                 run.finish(outcome.stage)
                 log.info("%d steps written to %s", num_steps, outcome.path)

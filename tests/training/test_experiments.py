@@ -57,6 +57,6 @@ def test_quick_is_smaller(path):
 
 
 def test_part_two_goes_on_from_part_one():
-    one, two = (load_experiment(path) for path in FILES if path.stem.startswith("emoji_128"))
+    one, two = (load_experiment(path) for path in FILES if path.stem in ("emoji_128", "emoji_128_part_two"))
     assert {**two.network, "dropout": one.network["dropout"]} == one.network
     assert two.epochs * two.passes == 2 * 858 and one.epochs * one.passes == 4 * 570
