@@ -10,7 +10,7 @@ from latentdiff.commands import UsageError, explain, export, generate, import_we
 from latentdiff.commands.console import is_terminal, prepare, say
 from latentdiff.commands.preset import add_tile_size
 from latentdiff.commands.prompts import OPTIONS, Number, add_setting
-from latentdiff.commands.stopping import exit_code, stopped_by_sigterm
+from latentdiff.commands.stopping import exit_code, no_signal_lost, stopped_by_sigterm
 from latentdiff.version import __version__
 
 DEFAULT_PRESET = "emoji-128"
@@ -65,7 +65,7 @@ def _run(args):
 def _ended(work):
     """Runs `work()` and returns the exit code."""
     try:
-        with stopped_by_sigterm():
+        with stopped_by_sigterm(), no_signal_lost():
             work()
     except UsageError as error:
         return _fail(error, 2)

@@ -1,8 +1,12 @@
 """How commands end that are stopped: SIGTERM as cleanly as Ctrl-C, whatever they do."""
 
 import contextlib
+import os
 import signal
+import sys
 import threading
+
+AGAIN = 0.05  # seconds until a signal is sent again
 
 
 class Terminated(KeyboardInterrupt):
@@ -29,3 +33,25 @@ def stopped_by_sigterm():
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def no_signal_lost():
+    """While this runs, a stop that Python swallows, as all that is raised within `__del__`, is sent again."""
+    before, timers = sys.unraisablehook, []
+
+    def hook(unraisable):
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+            before(unraisable)
+            return
+        number = exit_code(unraisable.exc_value) - 128
+        timers.append(threading.Timer(AGAIN, os.kill, (os.getpid(), number)))
+        timers[-1].start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        for timer in timers:
+            timer.cancel()

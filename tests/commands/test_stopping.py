@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -29,6 +30,26 @@ def test_a_signal_ends_a_command_in_one_line(tmp_path, capsys, number, code, wor
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == f"latentdiff: error: {word}\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_within_a_finalizer_is_not_lost(capfd, number, code):
+    class Stopped:
+        def __del__(self):
+            os.kill(os.getpid(), number)
+            time.sleep(1.0)  # the exception is raised here, and Python swallows it
+
+    def run(args):
+        Stopped()
+        time.sleep(10)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hook = sys.unraisablehook
+    try:
+        assert cli.run(argparse.Namespace(run=run)) == code
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "Traceback" not in capfd.readouterr().err and sys.unraisablehook is hook
 
 
 def test_the_handler_is_there_only_while_a_command_runs():
