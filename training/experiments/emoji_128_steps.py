@@ -5,6 +5,10 @@ Command (DATA: the parquet shards):
     FILE=training/experiments/emoji_128_steps.py
     latentdiff train latents      --experiment $FILE --data DATA --init emoji-128 --output runs/steps
     latentdiff train distillation --experiment $FILE --init emoji-128 --output runs/steps
+
+Cost: 16 minutes on one H200 (three phases of 3,594 steps of 256).
+Result: run steps-1, on 400 unseen pairs joint retrieval 0.380 and KID x 1000 6.5 in 4 steps, 0.393 and 8.0 in 2, where
+the preset has 0.435 and 7.1 in 12 guided ones. Not shipped.
 """
 
 from pathlib import Path
