@@ -80,6 +80,7 @@ def test_short_prompts_cost_nothing_and_stay_what_they_are(opened):
         np.testing.assert_array_equal(encode(long, PROMPT, "(red:1.3) cat")[name], values)
 
 
+@pytest.mark.slow
 def test_an_image_does_not_depend_on_longer_neighbours(opened):
     """Chunks that a prompt lacks are masked: neither its neighbours nor its negative prompt add any."""
     pipeline = opened("sd1")

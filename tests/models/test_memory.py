@@ -108,6 +108,7 @@ def test_compiled_and_in_half_precision_and_with_dropout_too(options):
         assert np.abs(one.astype("float32") - other.astype("float32")).max() < 0.02 * largest
 
 
+@pytest.mark.slow
 def test_fit_gives_the_same_adapter_and_words():
     def trained(**options):
         model = tiny_latent_diffusion(unet=tiny_unet(attention_levels=(0,)))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from harness import tiny_text_to_image, tiny_unet
+from harness import first_fast, tiny_text_to_image, tiny_unet
 from PIL import Image
 from tiny_run import write_experiment
 
@@ -21,7 +21,7 @@ def wide_folder(folder):
     return folder
 
 
-@pytest.mark.parametrize("options", [[], ["--lora-rank", "2"]], ids=["network", "lora"])
+@pytest.mark.parametrize("options", first_fast([(["--lora-rank", "2"],), ([],)]), ids=["lora", "network"])
 def test_one_function_is_compiled_for_each_bucket(options, stage, wide_folder, tmp_path, monkeypatch):
     tiny_text_to_image().save_to_preset(tmp_path / "start")
     write_experiment(tmp_path / "experiment.py", 1e-2, passes=4, epochs=2)
