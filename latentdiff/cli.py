@@ -10,7 +10,7 @@ from latentdiff.commands import UsageError, explain, export, generate, import_we
 from latentdiff.commands.console import is_terminal, prepare, say
 from latentdiff.commands.preset import add_tile_size
 from latentdiff.commands.prompts import OPTIONS, Number, add_setting
-from latentdiff.commands.stopping import exit_code, no_signal_lost, stopped_by_sigterm
+from latentdiff.commands.stopping import Stopping
 from latentdiff.version import __version__
 
 DEFAULT_PRESET = "emoji-128"
@@ -64,15 +64,20 @@ def _run(args):
 
 def _ended(work):
     """Runs `work()` and returns the exit code."""
+    stopping = Stopping()
     try:
-        with stopped_by_sigterm(), no_signal_lost():
+        with stopping:
             work()
-    except UsageError as error:
-        return _fail(error, 2)
-    except (ValueError, OSError, MemoryError) as error:
-        return _fail(str(error) or type(error).__name__, 1)
     except KeyboardInterrupt as stop:
-        return _fail(str(stop) or "interrupted", exit_code(stop))
+        return _fail(str(stop) or "interrupted", stopping.exit_code or 130)
+    except Exception as error:
+        if stopping.number is not None:  # native code made this error of the signal
+            return _fail(stopping.told, stopping.exit_code)
+        if isinstance(error, UsageError):
+            return _fail(error, 2)
+        if isinstance(error, (ValueError, OSError, MemoryError)):
+            return _fail(str(error) or type(error).__name__, 1)
+        raise
     return 0
 
 

@@ -64,7 +64,8 @@ def _run(arguments, errors, begins):
 
         from latentdiff import cli
 
-        tf.config.run_functions_eagerly(True)  # tracing takes longer than a tiny model's work
+        # Tracing takes longer than a tiny model's work; exports need it.
+        tf.config.run_functions_eagerly(arguments[0] != "export")
         os.write(begins, b"x")
         code = cli.main([*map(str, arguments)])
     except BaseException:

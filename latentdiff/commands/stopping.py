@@ -1,6 +1,5 @@
 """How commands end that are stopped: SIGTERM as cleanly as Ctrl-C, whatever they do."""
 
-import contextlib
 import os
 import signal
 import sys
@@ -13,45 +12,57 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM came. It unwinds like Ctrl-C, so that drafts are removed and backups are kept."""
 
 
-def exit_code(stop):
-    """The exit code of a command that a KeyboardInterrupt ended, as of shells: 128 + the number of the signal."""
-    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+# What each signal raises, what is said of it, and who handles it unless somebody else does.
+STOPS = {
+    signal.SIGINT: (KeyboardInterrupt, "interrupted", signal.default_int_handler),
+    signal.SIGTERM: (Terminated, "terminated", signal.SIG_DFL),
+}
 
 
-@contextlib.contextmanager
-def stopped_by_sigterm():
-    """Raises `Terminated` at SIGTERM while this runs; not where someone else handles it, or outside the main thread."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
+class Stopping:
+    """While it is entered, SIGINT and SIGTERM raise a KeyboardInterrupt, and none is lost.
 
-    def stop(number, frame):
-        raise Terminated("terminated")
+    Native code that calls Python can make another error of it, and `__del__` swallows it: `number` says that a signal
+    came, and one that was swallowed is sent again. A signal that somebody else handles stays with them, and so do all
+    outside of the main thread.
+    """
 
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def __init__(self):
+        self.number = None
 
+    @property
+    def exit_code(self):
+        """That of a command which the signal ended, as of shells: 128 + its number; None if none came."""
+        return None if self.number is None else 128 + self.number
 
-@contextlib.contextmanager
-def no_signal_lost():
-    """While this runs, a stop that Python swallows, as all that is raised within `__del__`, is sent again."""
-    before, timers = sys.unraisablehook, []
+    @property
+    def told(self):
+        """What the command says then."""
+        return STOPS[self.number][1]
 
-    def hook(unraisable):
-        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
-            before(unraisable)
-            return
-        number = exit_code(unraisable.exc_value) - 128
-        timers.append(threading.Timer(AGAIN, os.kill, (os.getpid(), number)))
-        timers[-1].start()
+    def __enter__(self):
+        in_main = threading.current_thread() is threading.main_thread()
+        self._ours = [number for number in STOPS if in_main and signal.getsignal(number) == STOPS[number][2]]
+        for number in self._ours:
+            signal.signal(number, self._stop)
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._send_again
+        self._timers = []
+        return self
 
-    sys.unraisablehook = hook
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
-        for timer in timers:
+    def __exit__(self, *error):
+        for timer in self._timers:
             timer.cancel()
+        sys.unraisablehook = self._hook
+        for number in self._ours:
+            signal.signal(number, STOPS[number][2])
+
+    def _stop(self, number, frame):
+        self.number = number
+        raise STOPS[number][0](STOPS[number][1])
+
+    def _send_again(self, unraisable):
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+            self._hook(unraisable)
+            return
+        self._timers.append(threading.Timer(AGAIN, os.kill, (os.getpid(), self.number or signal.SIGINT)))
+        self._timers[-1].start()

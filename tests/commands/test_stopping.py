@@ -33,6 +33,25 @@ def test_a_signal_ends_a_command_in_one_line(tmp_path, capsys, number, code, wor
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+def test_a_signal_of_which_native_code_made_another_error(capsys, number, code, kind):
+    def run(args):
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            raise kind("callback failed") from None
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert cli.run(argparse.Namespace(run=run)) == code
+    finally:
+        signal.signal(signal.SIGINT, before)
+    word = {130: "interrupted", 143: "terminated"}[code]
+    assert capsys.readouterr().err == f"latentdiff: error: {word}\n"
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_within_a_finalizer_is_not_lost(capfd, number, code):
     class Stopped:
         def __del__(self):
