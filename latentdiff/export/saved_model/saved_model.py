@@ -1,6 +1,8 @@
 """A `TextToImage` as a SavedModel for TF Serving, or for any other TensorFlow runtime: no Python where it runs."""
 
+import contextlib
 import json
+import re
 from pathlib import Path
 
 from latentdiff.diffusion import samplers
@@ -40,7 +42,8 @@ def export_saved_model(text_to_image, folder, dtype="float32", token_ids=False, 
     weights = StoredWeights(text_to_image.model, dtype)
     signatures = Signatures(text_to_image, weights, sampler, max_steps, token_ids)
     with draft_of(folder) as draft:
-        _write(signatures, draft, model_name(folder))
+        with _file_errors():
+            _write(signatures, draft, model_name(folder))
         check_structure(draft, token_ids)
         check_pictures(draft, signatures)
         write_serving_files(folder)  # a server takes up the version as soon as the draft gets its name
@@ -64,6 +67,18 @@ def _checked(folder, text_to_image, max_steps):
     if not text_to_image.num_steps <= max_steps <= total:
         raise ValueError(f"`max_steps` must lie in [{text_to_image.num_steps}, {total}]. Received: {max_steps=}")
     return folder
+
+
+@contextlib.contextmanager
+def _file_errors():
+    """Raises an OSError of one line where TensorFlow can't write a file, for instance on a full disk."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        told = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", error.message)  # names of operations
+        raise OSError(" ".join(told.split())) from error
 
 
 def _write(signatures, folder, name):

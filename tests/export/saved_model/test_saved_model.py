@@ -350,6 +350,19 @@ def test_a_version_is_never_replaced(pipeline, tmp_path):
         export_saved_model(pipeline, tmp_path / "1")
 
 
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(pipeline, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    def save(module, folder, signatures):
+        message = f"{{{{function_node __wrapped__SaveV2}}}} {folder}/variables; No space left on device [Op:SaveV2]"
+        raise tf.errors.ResourceExhaustedError(None, None, message)
+
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    with pytest.raises(OSError, match="^/.*/variables; No space left on device$"):
+        export_saved_model(pipeline, tmp_path / "1")
+    assert not list(tmp_path.rglob("*.pb")) and not (tmp_path / "1").exists()
+
+
 def test_a_failed_check_leaves_nothing(pipeline, tmp_path, monkeypatch):
     def write(signatures, folder, name):
         (folder / "saved_model.pb").write_bytes(b"half")
