@@ -24,13 +24,14 @@ from latentdiff.settings.prompt_syntax import escape
 has_runtime = all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "litert_quantizer", "tokenizers"))
 needs_runtime = pytest.mark.skipif(not has_runtime, reason="needs ai-edge-litert, litert-quantizer and tokenizers")
 pytestmark = [needs_tensorflow, pytest.mark.slow]
+SIDE = 32
 SETTINGS = {"negative_prompts": NEGATIVE, "num_steps": 6, "guidance_scale": 3.0}
 
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
-    """A tiny Stable Diffusion 2 with velocity prediction."""
-    return TextToImage.from_diffusers(write_folder(tmp_path_factory.mktemp("sd2"), golden("sd2")))
+    """A tiny Stable Diffusion 2 with velocity prediction, for small images."""
+    return TextToImage.from_diffusers(write_folder(tmp_path_factory.mktemp("sd2"), golden("sd2")), image_size=SIDE)
 
 
 def served(function, request):
@@ -81,7 +82,7 @@ def test_long_prompts(token_ids, tmp_path):
     """A prompt of two chunks beside a short one, in a model that takes three."""
     import tensorflow as tf
 
-    pipeline = TextToImage.from_diffusers(write_folder(tmp_path / "sd1", golden("sd1")), max_chunks=3)
+    pipeline = TextToImage.from_diffusers(write_folder(tmp_path / "sd1", golden("sd1")), max_chunks=3, image_size=SIDE)
     folder = pipeline.export(tmp_path / "sd" / "1", token_ids=token_ids)
     signatures = Signatures(pipeline, StoredWeights(pipeline.model), samplers.get(pipeline.sampler), 60, token_ids)
     function = tf.saved_model.load(str(folder)).signatures["serving_default"]
