@@ -14,10 +14,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.similarity import similarity_rows
 from latentdiff import TextToImage
 from latentdiff.data.captioned_images import load_images
 from latentdiff.data.images import image_grid, save_png
-from latentdiff.evaluation import extract_features, memorisation
 from latentdiff.evaluation.feature_models import load_feature_model
 
 PLACE = "WORD"
@@ -37,17 +37,11 @@ def compare(ways, prompts, training_images, feature_model, num_images=2):
         images: dict of name -> uint8 (prompts, num_images, height, width, 3).
         rows: for each prompt a dict of `prompt` and, by name, the mean similarity.
     """
-    known, images, similarities = extract_features(feature_model, training_images), {}, {}
+    images = {}
     for name, (pipeline, word) in ways.items():
         made = pipeline.generate([prompt.replace(PLACE, word) for prompt in prompts], seed=0, num_images=num_images)
-        distances, _ = memorisation(extract_features(feature_model, made), known)
         images[name] = made.reshape(len(prompts), num_images, *made.shape[1:])
-        similarities[name] = 1.0 - distances.reshape(len(prompts), num_images).mean(axis=1)
-    rows = [
-        {"prompt": prompt, **{name: round(float(values[index]), 3) for name, values in similarities.items()}}
-        for index, prompt in enumerate(prompts)
-    ]
-    return images, rows
+    return images, similarity_rows(images, prompts, training_images, feature_model)
 
 
 def main(argv=None):

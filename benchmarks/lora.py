@@ -13,10 +13,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.similarity import similarity_rows
 from latentdiff import TextToImage
 from latentdiff.data.captioned_images import load_images
 from latentdiff.data.images import image_grid, save_png
-from latentdiff.evaluation import extract_features, memorisation
 from latentdiff.evaluation.feature_models import load_feature_model
 
 
@@ -45,15 +45,7 @@ def measure(pipeline, lora, prompts, training_images, feature_model, num_images=
     name = pipeline.load_lora(lora, scale)
     images["adapted"] = generate()
     pipeline.unload_lora(name)
-    known, similarities = extract_features(feature_model, training_images), {}
-    for kind, made in images.items():
-        distances, _ = memorisation(extract_features(feature_model, np.concatenate(made)), known)
-        similarities[kind] = 1.0 - distances.reshape(len(prompts), num_images).mean(axis=1)
-    rows = [
-        {"prompt": prompt, **{kind: round(float(values[index]), 3) for kind, values in similarities.items()}}
-        for index, prompt in enumerate(prompts)
-    ]
-    return images, rows
+    return images, similarity_rows(images, prompts, training_images, feature_model)
 
 
 def main(argv=None):

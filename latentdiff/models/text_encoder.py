@@ -68,12 +68,7 @@ class TextEncoder(TokenRows, keras.Model):
         **kwargs,
     ):
         super().__init__(name=name, dtype=dtype, **kwargs)
-        longest = getattr(backbone, "max_sequence_length", None)
-        if sequence_length < 3 or (longest and sequence_length > longest):
-            raise ValueError(
-                f"`sequence_length` must be between 3 and what the backbone was built for ({longest}). "
-                f"Received: {sequence_length=}"
-            )
+        _check_length(backbone, sequence_length)
         self.backbone = backbone
         self.tokenizer = tokenizer
         self._given_dtype = dtypes.given(dtype)
@@ -87,12 +82,7 @@ class TextEncoder(TokenRows, keras.Model):
         self.max_chunks = check_count("max_chunks", max_chunks)
         self.sequence_model = sequence_model(backbone, clip_skip)
         self.context_dim = self.sequence_model.output["context"].shape[-1]
-        takes_mask = any(name.endswith("padding_mask") for name in self.sequence_model.input)
-        if separator_id is not None and not takes_mask:
-            raise ValueError(
-                "`separator_id` needs a backbone that takes a padding mask. "
-                f"Received: {separator_id=}, a backbone with inputs {sorted(self.sequence_model.input)}"
-            )
+        _check_separator(separator_id, self.sequence_model.input)
         self.trainable = trainable
         self.word_layers = []
         self.words = Words(self)
@@ -208,6 +198,23 @@ class TextEncoder(TokenRows, keras.Model):
         for word in words:
             encoder.words.restore(word)
         return encoder
+
+
+def _check_length(backbone, sequence_length):
+    longest = getattr(backbone, "max_sequence_length", None)
+    if sequence_length < 3 or (longest and sequence_length > longest):
+        raise ValueError(
+            f"`sequence_length` must be between 3 and what the backbone was built for ({longest}). "
+            f"Received: {sequence_length=}"
+        )
+
+
+def _check_separator(separator_id, inputs):
+    if separator_id is not None and not any(name.endswith("padding_mask") for name in inputs):
+        raise ValueError(
+            "`separator_id` needs a backbone that takes a padding mask. "
+            f"Received: {separator_id=}, a backbone with inputs {sorted(inputs)}"
+        )
 
 
 def _zeros(features):

@@ -7,6 +7,7 @@ from latentdiff.diffusion import samplers
 from latentdiff.models.distilled_diffusion import DistilledDiffusion
 from latentdiff.pipelines.text_to_image import TextToImage
 from latentdiff.recipes.diffusion import SHARD_BYTES, fit_network, load_parts
+from latentdiff.recipes.start import start_pipeline
 from latentdiff.settings.table import EVERYWHERE
 
 ADAPTER = "steps"
@@ -29,8 +30,7 @@ def distil(run, init):
         ValueError: no latents, or those of another autoencoder.
     """
     with run.started():
-        start = TextToImage.from_preset(init)
-        start.model.lora.merge()  # adapters that belong to the preset
+        start = start_pipeline(run.experiment, init)
         parts = load_parts(run, start.model.autoencoder)
         model = _student(start, run.experiment)
         for index, num_steps in enumerate(run.experiment.distilled_steps):

@@ -1,4 +1,4 @@
-"""Where the training of adapters and words starts: at a preset whose own weights stay as they are."""
+"""Where the training of adapters and words, and distillation, start: at a preset, with what belongs to it frozen in."""
 
 from latentdiff.models.latent_diffusion import LatentDiffusion
 from latentdiff.models.networks import with_any_size

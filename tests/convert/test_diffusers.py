@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import pytest
-from convert.tiny_folders import DTYPES, golden, tensors, write_folder, write_json, write_weights
+from convert.tiny_folders import DTYPES, SAMPLERS, golden, tensors, write_folder, write_json, write_weights
 from golden import clip_words
 from golden.clip_words import NEGATIVE, PROMPT
 from harness import arrays
@@ -71,13 +71,6 @@ def test_autoencoder(imported):
     autoencoder = pipeline.model.autoencoder
     np.testing.assert_allclose(arrays(autoencoder.encode(answers["images"])), answers["encoded"], atol=1e-4)
     np.testing.assert_allclose(arrays(autoencoder.decode(answers["latents"])), answers["decoded"], atol=1e-4)
-
-
-SAMPLERS = {
-    "ddim": {"name": "ddim", "spacing": "leading_offset"},
-    "euler": {"name": "euler", "spacing": "leading_offset"},
-    "dpmpp_2m": {"name": "dpmpp_2m", "spacing": "trailing"},
-}
 
 
 FAST = ("sd2", "ddim")

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from convert.tiny_folders import FILES, golden, single_file, tensors, write_folder, write_weights
+from convert.tiny_folders import FILES, SAMPLERS, golden, single_file, tensors, write_folder, write_weights
 from golden.clip_words import NEGATIVE, PROMPT
 from harness import arrays, first_fast
 from safetensors.numpy import load_file
@@ -12,12 +12,6 @@ from safetensors.numpy import load_file
 from latentdiff import Inpaint, TextToImage
 from latentdiff.convert.diffusers import load_diffusers
 from latentdiff.settings.request import Request
-
-SAMPLERS = {
-    "ddim": {"name": "ddim", "spacing": "leading_offset"},
-    "euler": {"name": "euler", "spacing": "leading_offset"},
-    "dpmpp_2m": {"name": "dpmpp_2m", "spacing": "trailing"},
-}
 
 
 @pytest.fixture(scope="module")

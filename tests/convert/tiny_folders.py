@@ -12,6 +12,12 @@ from safetensors.numpy import save_file
 DTYPES = {"float32": "float32", "float16": "float16", "bfloat16": ml_dtypes.bfloat16}
 FILES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 RECORDED = {"inpaint": "inpainting", "xl": "stable_diffusion_xl"}
+# Samplers that visit the timesteps of the schedulers that the golden images were made with.
+SAMPLERS = {
+    "ddim": {"name": "ddim", "spacing": "leading_offset"},
+    "euler": {"name": "euler", "spacing": "leading_offset"},
+    "dpmpp_2m": {"name": "dpmpp_2m", "spacing": "trailing"},
+}
 SHARD_BYTES = 60_000
 OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
