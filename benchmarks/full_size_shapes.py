@@ -7,6 +7,8 @@ STEPS, SCALE = 20, 7.5
 BATCH, SIDE, CHANNELS, TOKENS, WIDTH = 16, 64, 4, 77, 768
 TRAINING_STEPS = 10  # in one timed call
 RATE, MOMENTUM = 1e-5, 0.999
+RANK = 16
+XL_SIDE, XL_WIDTH = 128, 2048
 
 
 def median_seconds(function, repeats):

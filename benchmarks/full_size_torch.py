@@ -1,6 +1,6 @@
 """The side of `benchmarks.full_size` that is diffusers, compiled by PyTorch."""
 
-import copy
+import functools
 
 import diffusers
 import torch
@@ -10,6 +10,7 @@ from benchmarks.full_size_shapes import (
     BATCH,
     CHANNELS,
     MOMENTUM,
+    RANK,
     RATE,
     SCALE,
     SIDE,
@@ -17,6 +18,8 @@ from benchmarks.full_size_shapes import (
     TOKENS,
     TRAINING_STEPS,
     WIDTH,
+    XL_SIDE,
+    XL_WIDTH,
     median_seconds,
 )
 
@@ -29,18 +32,34 @@ VAE = {
 }
 
 
-def measure():
-    """Yields a dict for each measure, as soon as it is there."""
-    unet = UNet2DConditionModel(sample_size=SIDE, cross_attention_dim=WIDTH).to(
-        "cuda", memory_format=torch.channels_last
-    )
-    count = sum(weights.numel() for weights in unet.parameters())
-    yield {"torch": torch.__version__, "diffusers": diffusers.__version__, "parameters": count}
-    half = copy.deepcopy(unet).to(torch.bfloat16).eval()
-    compiled = torch.compile(half, mode="max-autotune-no-cudagraphs")
-    yield {"guided call, s": guided_call(compiled)}
-    yield {"image, s": image(compiled)}
-    yield {"training step, s": training_step(unet)}
+XL = {
+    "sample_size": XL_SIDE,
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": XL_WIDTH,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+MODE = "max-autotune-no-cudagraphs"
+
+
+def versions():
+    return {"torch": torch.__version__, "diffusers": diffusers.__version__}
+
+
+def make_unet():
+    unet = UNet2DConditionModel(sample_size=SIDE, cross_attention_dim=WIDTH)
+    return unet.to("cuda", memory_format=torch.channels_last)
+
+
+@functools.cache
+def half_unet():
+    return torch.compile(make_unet().to(torch.bfloat16).eval(), mode=MODE)
 
 
 def normal(*shape, dtype=torch.bfloat16):
@@ -58,13 +77,23 @@ def waiting(function):
 
 
 @torch.inference_mode()
-def guided_call(unet):
+def call():
     latents, context = normal(2, CHANNELS, SIDE, SIDE), normal(2, TOKENS, WIDTH)
-    return median_seconds(waiting(lambda: unet(latents, 500, encoder_hidden_states=context)), 20)
+    return median_seconds(waiting(lambda: half_unet()(latents, 500, encoder_hidden_states=context)), 20)
 
 
 @torch.inference_mode()
-def image(unet):
+def xl():
+    unet = UNet2DConditionModel(**XL).to("cuda", torch.bfloat16, memory_format=torch.channels_last).eval()
+    compiled = torch.compile(unet, mode=MODE)
+    latents, context = normal(2, CHANNELS, XL_SIDE, XL_SIDE), normal(2, TOKENS, XL_WIDTH)
+    added = {"text_embeds": normal(2, 1280), "time_ids": normal(2, 6)}
+    ask = {"encoder_hidden_states": context, "added_cond_kwargs": added}
+    return median_seconds(waiting(lambda: compiled(latents, 500, **ask)), 20)
+
+
+@torch.inference_mode()
+def image():
     vae = AutoencoderKL(**VAE).to("cuda", torch.bfloat16).eval()
     decode = torch.compile(vae.decode)
     scheduler = DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False)
@@ -74,9 +103,8 @@ def image(unet):
     def draw():
         latents = noise
         for timestep in scheduler.timesteps:
-            with_text, without = unet(latents.repeat(2, 1, 1, 1), timestep, encoder_hidden_states=context).sample.chunk(
-                2
-            )
+            both = half_unet()(latents.repeat(2, 1, 1, 1), timestep, encoder_hidden_states=context).sample
+            with_text, without = both.chunk(2)
             prediction = without + SCALE * (with_text - without)
             latents = scheduler.step(prediction, timestep, latents).prev_sample
         return decode(latents / vae.config.scaling_factor).sample
@@ -84,13 +112,26 @@ def image(unet):
     return median_seconds(waiting(draw), 5)
 
 
-def training_step(unet):
-    optimizer = torch.optim.AdamW(unet.parameters(), RATE, fused=True)
-    weights, averages = list(unet.parameters()), [value.detach().clone() for value in unet.parameters()]
+def training():
+    return seconds_of_step(make_unet())
+
+
+def lora():
+    from peft import LoraConfig
+
+    unet = make_unet().requires_grad_(False)
+    unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+    return seconds_of_step(unet)
+
+
+def seconds_of_step(unet):
+    weights = [value for value in unet.parameters() if value.requires_grad]
+    averages = [value.detach().clone() for value in weights]
+    optimizer = torch.optim.AdamW(weights, RATE, fused=True)
     alpha_bars = DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012).alphas_cumprod.cuda()
     latents, context = normal(BATCH, CHANNELS, SIDE, SIDE, dtype=torch.float32), normal(BATCH, TOKENS, WIDTH)
 
-    @torch.compile(mode="max-autotune-no-cudagraphs")
+    @torch.compile(mode=MODE)
     def loss_of(latents, noise, timesteps, context):
         signal = alpha_bars[timesteps].sqrt()[:, None, None, None]
         noisy = signal * latents + (1 - signal**2).sqrt() * noise
