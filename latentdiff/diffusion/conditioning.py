@@ -41,6 +41,11 @@ def with_null(conditioning, null):
     return {name: join(name, member) for name, member in conditioning.items()}
 
 
+def repeated(conditioning, count):
+    """The rows of a conditioning `count` times, one whole batch after the other."""
+    return keras.tree.map_structure(lambda member: ops.concatenate([member] * count), conditioning)
+
+
 def replaced(conditioning, members):
     """The conditioning with some members in place of its own, each for the rows of one of its equal parts.
 

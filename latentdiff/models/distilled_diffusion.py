@@ -8,7 +8,6 @@ from latentdiff.diffusion.denoiser import Denoiser
 from latentdiff.diffusion.distillation import TwoStepTarget
 from latentdiff.diffusion.guidance import ClassifierFreeGuidance
 from latentdiff.diffusion.samplers import DDIM
-from latentdiff.models import replicas
 from latentdiff.models.latent_diffusion import LatentDiffusion, loss_weights
 
 
@@ -17,12 +16,13 @@ class DistilledDiffusion(LatentDiffusion):
 
     Call `begin_phase`, `compile` and `fit` for 8 steps, then for 4, 2, 1: each phase halves the steps of the one
     before, whose network becomes the teacher. Guidance of the first teacher is learned along, so the student needs
-    none, which is half the work.
+    none, which is half the work. Of the data only the captions count: the student learns along the way of the teacher
+    from noise to each of them, so a batch of 32 is one of 256 examples for a student of 8 steps.
 
     Args:
         model: the trained `LatentDiffusion`. This model shares its parts, so `model` is what to save in the end.
         temperature: that of the sampler that will be used, see `Sampler`.
-        seed: of places, noise and posterior samples.
+        seed: of the noise.
 
     Call arguments and result: those of `LatentDiffusion`.
 
@@ -45,7 +45,7 @@ class DistilledDiffusion(LatentDiffusion):
         self.temperature = temperature
         self.teacher = type(model.network).from_config({**model.network.get_config(), "name": "teacher"})
         self.teacher.trainable = False
-        self.num_steps = self.add_weight(name="num_steps", shape=(), dtype="int32", initializer="ones", trainable=False)
+        self.num_steps = 1
         self.guidance = None
         self._target = TwoStepTarget(DDIM(), self.noise_schedule)
 
@@ -67,7 +67,7 @@ class DistilledDiffusion(LatentDiffusion):
             raise ValueError(f"`num_steps` must be a whole number from 1 to {most}. Received: {num_steps=}")
         with self.lora.merged():
             self.teacher.set_weights(self.network.get_weights())
-        self.num_steps.assign(num_steps)
+        self.num_steps = num_steps
         self.guidance = guidance
 
     @property
@@ -76,33 +76,20 @@ class DistilledDiffusion(LatentDiffusion):
 
     def call(self, data, training=False):
         latents = self._latents(data, training)
-        quantiles, draws = self._draws(latents, training)
-        num_steps = self.num_steps + ops.zeros_like(quantiles, dtype="int32")
-        places = ops.minimum(ops.cast(ops.floor(quantiles * ops.cast(num_steps, "float32")), "int32"), num_steps - 1)
-        moments = self._target.moments(places, num_steps)
-        timesteps = moments[0].timesteps
-        noisy_latents = self.noise_schedule.add_noise(latents, self._cooled(draws, training), timesteps)
+        noise = self.temperature * self._draw(latents, ops.shape(latents)[1:], training)
         conditioning = self._conditioning({**self._image_members(data, latents, training), **data}, training)
-        answer = self._target(self._teacher_for(conditioning), noisy_latents, moments)
-        inputs = {"noisy_latents": noisy_latents, "timesteps": timesteps, **conditioning}
+        trajectory = self._target.trajectory(self._teacher_for(conditioning), noise, self.num_steps)
+        noisy_latents, timesteps, *answer = map(ops.stop_gradient, trajectory)
+        inputs = {"noisy_latents": noisy_latents, "timesteps": timesteps}
+        inputs |= trees.repeated(conditioning, self.num_steps)
         spec = (timesteps, self.prediction_type)
+        # SNR + 1 in the latents, section 4 of the paper: 1 for velocity where variance is preserved.
+        weights = self.noise_schedule.prediction_weights(self.noise_schedule.snr(timesteps) + 1.0, *spec)
         return {
             "prediction": ops.cast(self.network(inputs, training=training), "float32"),
-            "target": ops.stop_gradient(self.noise_schedule.target(*answer, *spec)),
-            # SNR + 1 in the latents, section 4 of the paper: 1 for velocity where variance is preserved.
-            "weights": self.noise_schedule.prediction_weights(self.noise_schedule.snr(timesteps) + 1.0, *spec)
-            * loss_weights(data),
+            "target": self.noise_schedule.target(*answer, *spec),
+            "weights": weights * trees.repeated(loss_weights(data) * ops.ones(ops.shape(noise)[:1]), self.num_steps),
         }
-
-    def _cooled(self, draws, training):
-        """Noise whose standard deviation lies between the temperature and 1: less is left where sampling began cold."""
-        if self.temperature == 1.0:
-            return draws
-        low, high = sorted((self.temperature, 1.0))
-        rows = (ops.shape(draws)[0], 1, 1, 1)
-        if training:
-            return draws * (low + (high - low) * replicas.draw(keras.random.uniform, rows, self.seed_generator))
-        return draws * self.temperature
 
     def _teacher_for(self, conditioning):
         """The denoiser of the teacher, guided in the first phase."""

@@ -71,19 +71,28 @@ def student(temperature=1.0, **settings):
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.5])
-def test_targets_of_the_model_are_steps_of_the_guided_teacher(scale):
-    model = student(prediction_type="noise")
+def test_examples_lie_on_the_way_of_the_guided_teacher(scale):
+    """The loop of the sampler is the independent side: the last example ends where it ends in twice the steps."""
+    model = student(temperature=0.7, prediction_type="velocity", noise_schedule=NoiseSchedule())
     model.begin_phase(2, None if scale == 1.0 else {"guidance_scale": scale})
-    answers = model(DATA)
-    schedule, draws = model.noise_schedule, arrays(model._draws(DATA["latents"], False)[1])
-    target, moments = at([0] * 4 + [1] * 4, 2, schedule)
-    noisy_latents = schedule.add_noise(DATA["latents"], draws, moments[0].timesteps)
+    examples = model(DATA)
+    schedule, draws = model.noise_schedule, model._draw(ops.convert_to_tensor(DATA["latents"]), (4, 4, 3), False)
     texts = DATA["captions"] + ([""] * 8 if scale != 1.0 else [])
     conditioning = model.condition(ops.convert_to_tensor(model.text_encoder.tokenize(texts)))
     guidance = None if scale == 1.0 else (np.full(8, scale, "float32"), 0.0, None)
-    teacher = make_denoiser(model, conditioning, guidance)
-    expected = target(teacher, noisy_latents, moments)[1]
-    assert_close(answers["target"], expected, 1e-4)
+    teacher, rows = make_denoiser(model, conditioning, guidance), np.full(8, 4, "int32")
+    expected = DDIM(temperature=0.7).sample(teacher, schedule, draws, rows, seeds=None)
+    _, (here, _, there) = at([0] * 8 + [1] * 8, 2, schedule)
+    begun = ops.concatenate([0.7 * draws, _halfway(teacher, 0.7 * draws, schedule)])
+    answer = schedule.split(examples["target"], begun, here.timesteps, "velocity")
+    assert_close(_step(answer, there)[8:], expected, 1e-4)
+
+
+def _halfway(teacher, noise, schedule):
+    for place in (0, 1):
+        _, (here, _, there) = at([place] * 8, 4, schedule)
+        noise = _step(teacher(noise, here.timesteps), there)
+    return noise
 
 
 @pytest.mark.parametrize("rank", [None, 2])
@@ -102,14 +111,6 @@ def test_only_the_student_learns(rank):
     with model.lora.merged():
         assert largest_change(model.teacher.get_weights(), model.network.get_weights()) == 0.0
     assert largest_change(teacher, model.teacher.get_weights()) > 0.0
-
-
-def test_cold_noise_lies_between_the_temperature_and_one():
-    model = student(temperature=0.5)
-    draws = np.ones((400, 1, 1, 1), "float32")
-    cooled = arrays(model._cooled(draws, training=True))
-    assert 0.5 <= cooled.min() < 0.51 < 0.99 < cooled.max() <= 1.0
-    assert_close(model._cooled(draws, training=False), 0.5 * draws)
 
 
 def test_a_phase_has_steps():
