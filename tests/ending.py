@@ -27,11 +27,12 @@ from PIL import Image
 DISKS = ("full", "read-only")
 ROOM = 40_000  # bytes left on a full disk
 EARLIEST = 0.02  # seconds, until the command has begun to listen to signals
+AT_ITS_END = 0.5  # seconds; a command that has nothing more to lose may end as done
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 def forked(arguments, errors, number=None, after=0.0):
-    """The exit code of a command in a fork, which gets a signal so many seconds after it began."""
+    """The exit code of a command in a fork, which gets a signal so many seconds after it began, and its seconds."""
     begun, begins = os.pipe()
     child = os.fork()
     if child == 0:
@@ -40,12 +41,12 @@ def forked(arguments, errors, number=None, after=0.0):
     os.read(begun, 1)
     os.close(begun)
     os.close(begins)
-    timer = threading.Timer(after, _send, (child, number))
+    timer, start = threading.Timer(after, _send, (child, number)), time.monotonic()
     if number is not None:
         timer.start()
     _, status = os.waitpid(child, 0)
     timer.cancel()
-    return os.waitstatus_to_exitcode(status)
+    return os.waitstatus_to_exitcode(status), time.monotonic() - start
 
 
 def _send(child, number):
@@ -96,7 +97,7 @@ class Counts:
     """How runs of one command ended."""
 
     def __init__(self):
-        self.codes, self.tracebacks, self.partial = {}, [], []
+        self.codes, self.tracebacks, self.partial, self.ignored = {}, [], [], []
 
     def add(self, code, errors, folder):
         self.codes[code] = self.codes.get(code, 0) + 1
@@ -105,7 +106,8 @@ class Counts:
         self.partial += partial_files(folder)
 
     def __str__(self):
-        return f"exit codes {self.codes}, {len(self.tracebacks)} tracebacks, {len(self.partial)} partial files"
+        ignored = "".join(f", went on for {seconds:.1f} s and ended with 0" for seconds in self.ignored)
+        return f"exit codes {self.codes}, {len(self.tracebacks)} tracebacks, {len(self.partial)} partial files{ignored}"
 
 
 class Command:
@@ -132,17 +134,17 @@ def stopped(command, number, times, seed=0):
         errors, folder = Path(place) / "errors", Path(place) / "work"
         folder.mkdir()
         command.prepare(folder)
-        start = time.monotonic()
-        code = forked(command.arguments(folder), errors)
-        seconds = time.monotonic() - start
+        code, seconds = forked(command.arguments(folder), errors)
         if code:
             raise RuntimeError(f"it fails by itself: {errors.read_text()}")
         for _ in range(times):
             shutil.rmtree(folder)
             folder.mkdir()
             command.prepare(folder)
-            code = forked(command.arguments(folder), errors, number, rng.uniform(EARLIEST, seconds))
+            after = rng.uniform(EARLIEST, seconds)
+            code, lasted = forked(command.arguments(folder), errors, number, after)
             counts.add(code, errors, folder)
+            counts.ignored += [lasted - after] if code == 0 and lasted > after + AT_ITS_END else []
     return counts
 
 
@@ -167,7 +169,7 @@ def on_a_disk(command, kind):
     counts = Counts()
     with tempfile.TemporaryDirectory() as place, disk(kind, command.prepare) as folder:
         errors = Path(place) / "errors"
-        counts.add(forked(command.arguments(folder), errors), errors, folder)
+        counts.add(forked(command.arguments(folder), errors)[0], errors, folder)
         counts.said = errors.read_text().splitlines()[-1].replace(str(folder), "FOLDER")
     return counts
 
