@@ -45,7 +45,7 @@ XL = {
     "addition_time_embed_dim": 256,
     "projection_class_embeddings_input_dim": 2816,
 }
-MODE = "max-autotune-no-cudagraphs"
+MODE = "default"  # max-autotune takes more than 400 seconds to compile a guided call
 
 
 def versions():
