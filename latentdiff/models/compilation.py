@@ -10,7 +10,8 @@ def compile_function(function, model):
     compiles once for each shape of the arguments. Where the model has a `revision`, each is compiled for itself.
 
     Args:
-        function: takes and returns (structures of) tensors.
+        function: takes and returns (structures of) tensors. Those with axes have the batch in front. It must not branch
+            on the values of tensors.
         model: the keras.Model whose variables it reads.
     """
     compiled = {}
@@ -28,9 +29,7 @@ def compile_function(function, model):
 def _compile(function, model):
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function, reduce_retracing=True)
+        return _for_any_batch(function)
     if backend == "jax":
         import jax
 
@@ -41,3 +40,37 @@ def _compile(function, model):
 
         return lambda *args, **kwargs: stateless([variable.value for variable in model.variables], *args, **kwargs)
     return function
+
+
+def _for_any_batch(function):
+    """A graph of TensorFlow, made once for all batch sizes: making it takes as long as several images."""
+    import tensorflow as tf
+
+    # Without autograph, which would first rewrite all Python code on the way, that of Keras included.
+    traced, graphs = tf.function(function, autograph=False), {}
+
+    def call(*args, **kwargs):
+        given = tf.nest.map_structure(_as_tensor, (args, kwargs))
+        args, kwargs = tf.nest.map_structure(_any_batch, given)
+        key = repr((args, kwargs))
+        if key not in graphs:
+            graphs[key] = traced.get_concrete_function(*args, **kwargs)
+        args, kwargs = given
+        return graphs[key](*args, **kwargs)
+
+    return call
+
+
+def _as_tensor(value):
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(value) if hasattr(value, "dtype") else value
+
+
+def _any_batch(value):
+    """What stands for a tensor of any batch size; other values as they are."""
+    import tensorflow as tf
+
+    if not tf.is_tensor(value):
+        return value
+    return tf.TensorSpec([None, *value.shape[1:]] if value.shape.rank else [], value.dtype)

@@ -1,6 +1,5 @@
 """A training model that learns to sample in half the steps, again and again."""
 
-import keras
 from keras import ops
 
 from latentdiff.diffusion import conditioning as trees

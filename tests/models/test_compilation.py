@@ -20,5 +20,6 @@ def test_it_sees_changed_weights_and_other_shapes():
         np.testing.assert_allclose(arrays(compiled(inputs)), 2 * inputs @ arrays(dense.kernel), rtol=1e-5)
     dense.kernel.assign(np.ones((3, 2)))
     count = len(runs)
+    assert count == (2 if keras.backend.backend() == "jax" else 1)
     np.testing.assert_allclose(arrays(compiled(inputs)), 2 * inputs @ np.ones((3, 2)), rtol=1e-5)
     assert len(runs) == count
