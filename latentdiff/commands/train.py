@@ -21,7 +21,8 @@ Training has three stages, which share the folder --output:
 
 --data is one of these:
   a folder of images with a caption for each: cat.png and cat.txt, or one metadata.jsonl with lines such as
-  {"file_name": "cat.png", "caption": "a cat"}; parquet shards with the columns image and caption; or tfds:NAME.
+  {"file_name": "cat.png", "caption": "a cat"}; shards (parquet with the columns image and caption, tar with members
+  cat.png and cat.txt, array_record with tf.train.Example records of image and caption); or tfds:NAME.
 
 --experiment holds all other settings: sizes, batch size, learning rate, ... The built-in one, my_pictures, has the
 sizes of the shipped preset. To change a setting, copy its file, named below, and pass your copy.

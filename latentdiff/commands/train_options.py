@@ -11,7 +11,7 @@ def add_options(parser, *names, init=None):
     """Adds the options of every stage, and those of `names`."""
     add = parser.add_argument
     if "data" in names:
-        add("--data", required=True, metavar="SOURCE", help="captioned images: a folder, parquet shards or tfds:NAME")
+        add("--data", required=True, metavar="SOURCE", help="captioned images: a folder, shards or tfds:NAME")
     add("--output", type=Path, required=True, metavar="FOLDER", help="folder of this run, the same for all stages")
     add("--experiment", default="my_pictures", metavar="NAME_OR_FILE", help="settings (default: my_pictures)")
     if "init" in names:

@@ -8,7 +8,7 @@ import math
 import keras
 import numpy as np
 
-from latentdiff.data.captioned_images import CaptionedImages, decode_rows, read_all_rows
+from latentdiff.data.captioned_images import CaptionedImages, check_memory, decode_rows, open_rows
 from latentdiff.data.images import both_sides, crop
 
 
@@ -61,7 +61,8 @@ def load_buckets(source, image_size, step, split=None, skip_corrupt=False, limit
         return crop(image, nearest_size(image.height, image.width, sizes))
 
     buckets = {}
-    rows = read_all_rows(source, both_sides(image_size), split, limit)
+    rows = open_rows(source, split, limit)
+    check_memory(source, rows, both_sides(image_size))
     for row, image in decode_rows(rows, decode, skip_corrupt):
         buckets.setdefault(image.shape[:2], []).append((row, image))
     return {

@@ -1,9 +1,13 @@
-"""One row of data: an image that is not decoded yet, its caption, and all else that is known of it."""
+"""Rows of data: an image that is not decoded yet, its caption, and all else that is known of it; sources of rows."""
 
 import pathlib
 from typing import NamedTuple
 
+import numpy as np
+
 from latentdiff.settings.texts import checked_text
+
+TRAIN = "train"  # the split of a row that names none
 
 
 class Row(NamedTuple):
@@ -13,6 +17,81 @@ class Row(NamedTuple):
     image: bytes | pathlib.Path
     caption: str
     record: dict
+
+    @property
+    def split(self):
+        return self.record.get("split", TRAIN)
+
+
+class Source:
+    """A sequence of rows in any order: `len(source)`, and `source[index]` is a `Row`.
+
+    Images and captions are read when they are asked for, by several threads at once. A source is pickled to other
+    processes, so it holds the places of its rows and neither open files nor images.
+
+    Attributes:
+        blocks: None, or where rows are stored in blocks that are read as a whole, the block of each row, int (n,).
+        blocks_at_once: how many of these blocks are kept in memory.
+    """
+
+    blocks = None
+    blocks_at_once = 1
+
+    def splits(self):
+        """The split of each row, an array of strings (n,)."""
+        return np.array([row.split for row in self])
+
+    def __iter__(self):
+        return (self[index] for index in range(len(self)))
+
+
+class Subset(Source):
+    """Some rows of a source, by their numbers."""
+
+    def __init__(self, source, rows):
+        self.source, self.rows = source, np.asarray(rows, "int64")
+        self.blocks_at_once = source.blocks_at_once
+        self.blocks = None if source.blocks is None else np.unique(source.blocks[self.rows], return_inverse=True)[1]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.source[int(self.rows[index])]
+
+    def splits(self):
+        return self.source.splits()[self.rows]
+
+
+class Joined(Source):
+    """The rows of several sources, one after the other."""
+
+    def __init__(self, parts):
+        self.parts = parts
+        self.starts = np.cumsum([0, *map(len, parts)])
+
+    def __len__(self):
+        return int(self.starts[-1])
+
+    def __getitem__(self, index):
+        part = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.parts[part][index - int(self.starts[part])]
+
+    def splits(self):
+        return np.concatenate([part.splits() for part in self.parts])
+
+
+def shuffled(rng, source):
+    """The numbers of all rows of a source in random order, int (n,).
+
+    Where a source is stored in more blocks than are kept in memory, the blocks come in random order, `blocks_at_once`
+    of them with their rows mixed at a time.
+    """
+    order, blocks = rng.permutation(len(source)), source.blocks
+    if blocks is None or blocks.max() < source.blocks_at_once:
+        return order
+    turns = rng.permutation(blocks.max() + 1)[blocks] // source.blocks_at_once
+    return order[np.argsort(turns[order], kind="stable")]
 
 
 def make_row(name, image, record, where=None):
