@@ -5,9 +5,9 @@ Reference: Podell et al., SDXL, 2023, arXiv:2307.01952, section 2.3.
 
 import math
 
-import keras
 import numpy as np
 
+from latentdiff.data.batches import EpochDataset
 from latentdiff.data.captioned_images import CaptionedImages, check_memory, decode_rows, open_rows
 from latentdiff.data.images import both_sides, crop
 
@@ -63,7 +63,7 @@ def load_buckets(source, image_size, step, split=None, skip_corrupt=False, limit
     buckets = {}
     rows = open_rows(source, split, limit)
     check_memory(source, rows, both_sides(image_size))
-    for row, image in decode_rows(rows, decode, skip_corrupt):
+    for _, row, image in decode_rows(rows, decode, skip_corrupt):
         buckets.setdefault(image.shape[:2], []).append((row, image))
     return {
         size: CaptionedImages(
@@ -75,7 +75,7 @@ def load_buckets(source, image_size, step, split=None, skip_corrupt=False, limit
     }
 
 
-class BucketBatches(keras.utils.PyDataset):
+class BucketBatches(EpochDataset):
     """The batches of several `Batches` in one random order, which depends on (seed, epoch) alone.
 
     The functions that `fit` compiles are compiled once for each shape.
@@ -95,15 +95,16 @@ class BucketBatches(keras.utils.PyDataset):
         self.seed = seed
         self.set_epoch(0)
 
-    def __len__(self):
+    @property
+    def num_steps(self):
         return sum(map(len, self.parts))
 
-    def __getitem__(self, index):
+    def make(self, index):
         part, place = self._order[index]
         return self.parts[part][place]
 
-    def set_epoch(self, epoch):
-        """Draws the order of an epoch, counted from 0, and of its rows."""
+    def set_epoch(self, epoch, start=0):
+        super().set_epoch(epoch, start)
         for part in self.parts:
             part.set_epoch(epoch)
         order = [(index, place) for index, part in enumerate(self.parts) for place in range(len(part))]
@@ -113,7 +114,3 @@ class BucketBatches(keras.utils.PyDataset):
         if other:
             order[1], order[other] = order[other], order[1]
         self._order = order
-
-    def epoch_callback(self):
-        """Returns a `keras.callbacks.Callback` that sets the epoch before `fit` asks for its first batch."""
-        return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs=None: self.set_epoch(epoch))

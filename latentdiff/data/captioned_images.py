@@ -87,7 +87,7 @@ def load_images(source, image_size, split=None, skip_corrupt=False, limit=None):
     rows = open_rows(source, split, limit)
     check_memory(source, rows, size)
     images, kept = np.empty((len(rows), *size, 3), "uint8"), []
-    for row, image in decode_rows(rows, lambda image: crop(image, size), skip_corrupt):
+    for _, row, image in decode_rows(rows, lambda image: crop(image, size), skip_corrupt):
         images[len(kept)] = image
         kept.append(row)
     return CaptionedImages(images[: len(kept)], [row.caption for row in kept], [row.record for row in kept])
@@ -119,11 +119,11 @@ def check_memory(source, rows, size):
 
 
 def decode_rows(source, finish, skip_corrupt=False):
-    """Yields (row, uint8 image) of all rows whose images can be decoded.
+    """Yields (number, row, image) of all rows whose images can be decoded.
 
     Args:
         source: `Source`.
-        finish: function from a Pillow image of mode RGB to an array.
+        finish: function from a Pillow image of mode RGB to what is yielded as the image.
         skip_corrupt: whether to leave the others out, with a warning, and not to raise ValueError at the end.
     """
 
@@ -137,14 +137,20 @@ def decode_rows(source, finish, skip_corrupt=False):
     corrupt = []
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(source), AT_ONCE):
-            for row, image, error in pool.map(decode, range(start, min(start + AT_ONCE, len(source)))):
+            numbers = range(start, min(start + AT_ONCE, len(source)))
+            for number, (row, image, error) in zip(numbers, pool.map(decode, numbers), strict=True):
                 if image is None:
                     corrupt.append(error)
                 else:
-                    yield row, image
+                    yield number, row, image
     if corrupt and not (skip_corrupt and len(corrupt) < len(source)):
-        hint = "" if skip_corrupt else " Pass `skip_corrupt=True`, or --skip-corrupt, to leave them out."
+        hint = "" if skip_corrupt else corrupt_hint()
         raise ValueError(f"`source` must hold readable images.{hint} Received: {shorten(corrupt)}")
     if corrupt:
         names = "; ".join(corrupt)
         warnings.warn(f"Left out {len(corrupt)} corrupt of {len(source)} images: {names}", stacklevel=3)
+
+
+def corrupt_hint():
+    """What can be done about images that can't be decoded, for messages."""
+    return " Pass `skip_corrupt=True`, or --skip-corrupt, to leave them out."

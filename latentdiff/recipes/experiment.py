@@ -72,6 +72,11 @@ class Experiment:
     """Seed of the weights, the noise, the order of the images and the variations."""
     dtype: str = "float32"
     """Keras dtype policy. "mixed_bfloat16" is faster on GPUs and TPUs."""
+    read_processes: int = 2
+    """Processes that decode images which do not fit into memory; 0 decodes them by threads of this one."""
+    backup_minutes: float | None = None
+    """Minutes between backups within an epoch, from which a run resumes in the middle of it; None backs up after each
+    epoch only. On JAX each step is then waited for."""
 
     # === Autoencoder ===
 
@@ -198,7 +203,14 @@ ADAPTATIONS = {
 POSITIVE = {"image_size", "autoencoder_batch_size", "autoencoder_epochs", "autoencoder_passes", "batch_size"}
 POSITIVE |= {"epochs", "passes", "steps_per_execution", "sequence_length", "query_chunk_size", "bucket_step"}
 SHARES = {"plain_share", "context_dropout", "autoencoder_ema", "ema"}
-NOT_NEGATIVE = {"seed", "learning_rate", "autoencoder_learning_rate", "min_snr_gamma"}
+NOT_NEGATIVE = {
+    "seed",
+    "read_processes",
+    "backup_minutes",
+    "learning_rate",
+    "autoencoder_learning_rate",
+    "min_snr_gamma",
+}
 
 
 def _check_type(name, value, expected):

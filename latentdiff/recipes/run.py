@@ -4,13 +4,14 @@ import contextlib
 import dataclasses
 import json
 import logging
+import warnings
 from pathlib import Path
 
 import filelock
 import keras
 
 from latentdiff.models.trainable_model import WarmUp
-from latentdiff.recipes.backup import Backup, Log, differences
+from latentdiff.recipes.backup import Backup, BackupWithinEpoch, Log, differences
 from latentdiff.recipes.callbacks import AveragedWeights, Progress, TimeLimit
 from latentdiff.recipes.devices import shared_batches
 from latentdiff.recipes.experiment import Experiment
@@ -21,7 +22,8 @@ LOCK = ".lock"
 FINISHED, BACKUP = "finished.json", "backup"  # in the folder of a stage
 AUTOENCODER = "autoencoder"  # the stage, and how the names of its fields begin
 SHARED = {"image_size", "split", "validation_split", "seed", "dtype"}
-MEMORY = {"gradient_checkpointing", "query_chunk_size"}  # what a run may change when it is resumed
+# What a run may change when it is resumed.
+MEMORY = {"gradient_checkpointing", "query_chunk_size", "read_processes", "backup_minutes"}
 ENDLESS = 10**6  # epochs, for a run that a clock ends
 log = logging.getLogger(__name__)
 
@@ -155,25 +157,40 @@ def fit(model, batches, run, stage, epochs, callbacks=(), **options):
 
     Args:
         model: a `TrainableModel`.
-        batches: `Batches`.
+        batches: `EpochDataset`, such as `Batches`.
         run: `Run`.
         stage: name of the folder in `run.output` that holds the backup and `log.csv`.
         epochs: that of `run.length`.
         callbacks: further ones; they see the averaged weights.
         options: further arguments of `fit`.
+
+    Raises:
+        ValueError: a batch can't be made, such as one of images that can't be decoded.
     """
     folder = run.output / stage
     folder.mkdir(parents=True, exist_ok=True)
+    minutes = run.experiment.backup_minutes
+    within_epoch = [BackupWithinEpoch(folder / BACKUP, run.settings(stage), batches, minutes)] if minutes else []
     # This order is the right one: a backup of the raw weights, then their average, then who uses it.
     in_order = [
         batches.epoch_callback(),
         Log(folder / "log.csv"),
-        Backup(folder / BACKUP, run.settings(stage)),
+        Backup(folder / BACKUP, run.settings(stage), batches),
+        *within_epoch,
         AveragedWeights(),
         *callbacks,
         Progress(len(batches), None if run.minutes and not run.epochs else epochs),
     ]
-    return model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=in_order, **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Your input ran out of data")  # of an epoch that is resumed within
+        try:
+            return model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=in_order, **options)
+        except Exception:
+            if batches.error:
+                raise ValueError(batches.error) from None
+            raise
+        finally:
+            batches.close()
 
 
 def optimizer(learning_rate, steps, ema, beta_1=0.9):

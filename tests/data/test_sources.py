@@ -77,7 +77,9 @@ def test_few_blocks_are_read_at_a_time():
     assert len(set(order[:10] // 10)) == 2, "the rows of two blocks are mixed"
     assert (shuffled(np.random.default_rng(1), Blocks()) != order).any()
     some = Subset(Blocks(), [5, 7, 50, 51, 52, 99])
-    assert some.blocks.tolist() == [0, 0, 1, 1, 1, 2] and sorted(shuffled(np.random.default_rng(0), some)) == [*range(6)]
+    assert some.blocks.tolist() == [0, 0, 1, 1, 1, 2] and sorted(shuffled(np.random.default_rng(0), some)) == [
+        *range(6)
+    ]
 
 
 def test_what_fits_is_a_permutation():
