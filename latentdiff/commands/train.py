@@ -16,7 +16,7 @@ from latentdiff.commands.train_options import add_options
 EPILOG = """\
 Training has three stages, which share the folder --output:
   1. latentdiff train autoencoder   learns to compress images to latents and back      -> autoencoder.keras
-  2. latentdiff train latents       encodes all images once                            -> latents_*.npy
+  2. latentdiff train latents       encodes all images once                            -> latents_*/
   3. latentdiff train diffusion     learns to generate latents from captions           -> preset/
 
 --data is one of these:
@@ -47,8 +47,9 @@ STAGES = {
     ),
     "latents": (
         "stage 2: encode all images once",
-        "Encodes all images, and their variations, with the autoencoder of stage 1.",
-        ("data", "init", "buckets", "skip_corrupt"),
+        "Encodes all images, and their variations, with the autoencoder of stage 1. When interrupted, it goes on "
+        "where it stopped. N jobs with --shard 1/N to N/N share the work.",
+        ("data", "init", "buckets", "shard", "skip_corrupt"),
     ),
     "diffusion": (
         "stage 3: learn to generate latents from captions",
@@ -124,7 +125,7 @@ def _autoencoder(args, run):
 def _latents(args, run):
     from latentdiff.recipes.latents import encode_latents
 
-    encode_latents(run, args.data, args.skip_corrupt, args.init)
+    encode_latents(run, args.data, args.skip_corrupt, args.init, args.shard)
     say(f"next: latentdiff train diffusion{_typed(args)} --init PRESET")
 
 

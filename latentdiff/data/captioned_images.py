@@ -86,11 +86,17 @@ def load_images(source, image_size, split=None, skip_corrupt=False, limit=None):
     size = both_sides(image_size)
     rows = open_rows(source, split, limit)
     check_memory(source, rows, size)
-    images, kept = np.empty((len(rows), *size, 3), "uint8"), []
+    return read_images(rows, size, skip_corrupt)
+
+
+def read_images(rows, size, skip_corrupt=False):
+    """All images of a `Source`, at `size` (height, width), as `CaptionedImages`; see `load_images`."""
+    images, captions, records = np.empty((len(rows), *size, 3), "uint8"), [], []
     for _, row, image in decode_rows(rows, lambda image: crop(image, size), skip_corrupt):
-        images[len(kept)] = image
-        kept.append(row)
-    return CaptionedImages(images[: len(kept)], [row.caption for row in kept], [row.record for row in kept])
+        images[len(captions)] = image
+        captions.append(row.caption)
+        records.append(row.record)
+    return CaptionedImages(images[: len(captions)], captions, records)
 
 
 def open_rows(source, split=None, limit=None):

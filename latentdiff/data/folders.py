@@ -8,7 +8,7 @@ from array import array
 import numpy as np
 
 from latentdiff.data.packed_texts import PackedTexts
-from latentdiff.data.rows import TRAIN, Source, make_row, shorten
+from latentdiff.data.rows import TRAIN, Source, file_mark, make_row, shorten
 
 IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 METADATA = "metadata.jsonl"
@@ -83,6 +83,12 @@ class CaptionFiles(Source):
     def splits(self):
         return np.full(len(self), TRAIN)
 
+    def marks(self):
+        for image in self.images:
+            yield image
+            yield file_mark(self.folder / image)
+            yield file_mark((self.folder / image).with_suffix(".txt"))
+
 
 class MetadataFile(Source):
     """Image files that a `metadata.jsonl` lists: one object a line with `file_name` and `caption` (or `text`)."""
@@ -116,6 +122,11 @@ class MetadataFile(Source):
         record, where = self._record(index)
         image = self.folder / record.pop("file_name")
         return make_row(str(image), image, record, where)
+
+    def marks(self):
+        yield file_mark(self.path)
+        for row in self:
+            yield file_mark(row.image)
 
     def _record(self, index):
         """The object of a line, whose image is there, and where it stands."""

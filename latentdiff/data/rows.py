@@ -1,5 +1,8 @@
 """Rows of data: an image that is not decoded yet, its caption, and all else that is known of it; sources of rows."""
 
+import hashlib
+import itertools
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -30,6 +33,7 @@ class Source:
     processes, so it holds the places of its rows and neither open files nor images.
 
     Attributes:
+        shards: the files it is in, for sources of shards.
         blocks: None, or where rows are stored in blocks that are read as a whole, the block of each row, int (n,).
         blocks_at_once: how many of these blocks are kept in memory.
     """
@@ -40,6 +44,11 @@ class Source:
     def splits(self):
         """The split of each row, an array of strings (n,)."""
         return np.array([row.split for row in self])
+
+    def marks(self):
+        """Yields texts, of which one changes where the rows do, without reading them."""
+        for shard in self.shards:
+            yield file_mark(shard)
 
     def __iter__(self):
         return (self[index] for index in range(len(self)))
@@ -62,6 +71,10 @@ class Subset(Source):
     def splits(self):
         return self.source.splits()[self.rows]
 
+    def marks(self):
+        yield from self.source.marks()
+        yield hashlib.sha256(self.rows.tobytes()).hexdigest()
+
 
 class Joined(Source):
     """The rows of several sources, one after the other."""
@@ -80,6 +93,9 @@ class Joined(Source):
     def splits(self):
         return np.concatenate([part.splits() for part in self.parts])
 
+    def marks(self):
+        return itertools.chain.from_iterable(part.marks() for part in self.parts)
+
 
 def shuffled(rng, source):
     """The numbers of all rows of a source in random order, int (n,).
@@ -92,6 +108,20 @@ def shuffled(rng, source):
         return order
     turns = rng.permutation(blocks.max() + 1)[blocks] // source.blocks_at_once
     return order[np.argsort(turns[order], kind="stable")]
+
+
+def file_mark(path):
+    """The name, size and time of a file, as a text."""
+    found = os.stat(path)
+    return f"{os.path.basename(path)} {found.st_size} {found.st_mtime_ns}"
+
+
+def fingerprint(source):
+    """A checksum of `source.marks()`."""
+    value = hashlib.sha256()
+    for mark in source.marks():
+        value.update(f"{mark}\n".encode("utf-8", "surrogateescape"))
+    return value.hexdigest()[:16]
 
 
 def make_row(name, image, record, where=None):

@@ -57,6 +57,10 @@ class TfdsSplit(Source):
     def splits(self):
         return np.full(len(self), self.split)
 
+    def marks(self):
+        info = self.builder.info
+        yield f"{info.full_name} {self.split} {len(self)} {info.dataset_size} {self.image} {self.caption}"
+
 
 def open_builder(source):
     """(the library, the builder of a prepared dataset, dict of options) of `tfds:NAME?option=value&...`."""

@@ -68,6 +68,10 @@ class Experiment:
     """Share of each batch that is original images; their variations are the rest."""
     flip: bool = True
     """Whether the autoencoder also trains on mirrored images."""
+    flip_latents: bool = False
+    """Whether stage two also trains on mirrored images, with the same captions. Their latents are cached, too."""
+    sample_latents: bool = False
+    """Whether stage two trains on samples of the posterior of the latents in place of its mean."""
     seed: int = 0
     """Seed of the weights, the noise, the order of the images and the variations."""
     dtype: str = "float32"

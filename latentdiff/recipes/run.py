@@ -57,15 +57,19 @@ class Run:
         return self.experiment.split or "train"
 
     @contextlib.contextmanager
-    def started(self):
+    def started(self, part=(0, 1)):
         """Within it the run has its folder, the seed, the dtype policy and the devices; then all is as before.
+
+        Args:
+            part: (i, n) where n processes share the work and may use the folder together.
 
         Raises:
             ValueError: another process trains in the folder.
         """
         policy = keras.config.dtype_policy()
         self.output.mkdir(parents=True, exist_ok=True)
-        with locked(self.output), shared_batches():
+        index, parts = part
+        with locked(self.output, LOCK if parts == 1 else f"{LOCK}-{index + 1}-of-{parts}"), shared_batches():
             keras.utils.set_random_seed(self.experiment.seed)
             keras.config.set_dtype_policy(self.experiment.dtype)
             try:
@@ -110,9 +114,10 @@ class Run:
         mark = self.output / stage / FINISHED
         if not mark.is_file() or not outcome.exists():
             return False
-        there = json.loads(mark.read_text(encoding="utf-8"))
+        there = {**_defaults(), **json.loads(mark.read_text(encoding="utf-8"))}
         way = f"to train anew, take another --output, or remove {mark.parent}"
-        if told := differences(there, self.settings(stage)):
+        here = self.settings(stage)
+        if told := differences({name: value for name, value in there.items() if name in here}, here):
             raise ValueError(f"`output` holds a finished run of other settings: {told}; {way}. Received: {outcome}")
         log.info("finished already: %s; %s", outcome, way)
         return True
@@ -130,14 +135,19 @@ class Run:
         return self.epochs or epochs, []
 
 
+def _defaults():
+    """The defaults of fields: an experiment of an earlier version, which had not all of them, was run with these."""
+    return {field.name: field.default for field in dataclasses.fields(Experiment)}
+
+
 @contextlib.contextmanager
-def locked(folder):
+def locked(folder, name=LOCK):
     """Within it no other process can lock the folder; the lock of a process that is killed is gone with it.
 
     Raises:
         ValueError: another process has it.
     """
-    lock = filelock.FileLock(folder / LOCK, timeout=0)
+    lock = filelock.FileLock(folder / name, timeout=0)
     try:
         lock.acquire()
     except filelock.Timeout as error:
