@@ -34,11 +34,16 @@ class BatchReader:
             rows = order[rows]
         if hosts > 1:
             rows = np.array_split(np.arange(rows.start, rows.stop) if order is None else rows, hosts)[host]
-        batch = {key: array[rows] for key, array in self.arrays.items()}
+        place = (epoch, index, host) if hosts > 1 else (epoch, index)
+        batch = {key: self._read(array, rows, place) for key, array in self.arrays.items()}
         if self.transform is not None:
-            key = (self.seed, 1, epoch, index) + ((host,) if hosts > 1 else ())
-            batch = self.transform(batch, np.random.default_rng(key))
+            batch = self.transform(batch, np.random.default_rng((self.seed, 1, *place)))
         return batch
+
+    def _read(self, array, rows, place):
+        if hasattr(array, "read"):  # images, which may be cropped at random
+            return array.read(rows, np.random.default_rng((self.seed, 3, *place)))
+        return array[rows]
 
     def at(self, position):
         """The batch at a place in the sequence of all epochs."""

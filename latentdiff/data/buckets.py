@@ -9,7 +9,7 @@ import numpy as np
 
 from latentdiff.data.batches import EpochDataset
 from latentdiff.data.captioned_images import CaptionedImages, check_memory, decode_rows, open_rows
-from latentdiff.data.images import both_sides, crop
+from latentdiff.data.images import both_sides, crop, read_image
 
 
 def bucket_sizes(image_size, step, max_ratio=2.0):
@@ -42,12 +42,12 @@ def nearest_size(height, width, sizes):
     return min(sizes, key=lambda size: abs(math.log(size[0] * width / (size[1] * height))))
 
 
-def load_buckets(source, image_size, step, split=None, skip_corrupt=False, limit=None):
+def load_buckets(source, image_size, step, split=None, skip_corrupt=False, limit=None, background="white"):
     """Reads captioned images, each cropped and resized to the bucket with the nearest proportions.
 
     Args:
         image_size, step: see `bucket_sizes`.
-        source, split, skip_corrupt, limit: see `load_images`.
+        source, split, skip_corrupt, limit, background: see `load_images`.
 
     Returns:
         dict of (height, width) -> `CaptionedImages`, of the buckets that have images, from wide to tall.
@@ -57,7 +57,8 @@ def load_buckets(source, image_size, step, split=None, skip_corrupt=False, limit
     """
     sizes = bucket_sizes(image_size, step)
 
-    def decode(image):
+    def decode(row):
+        image = read_image(row.image, row.name, background)
         return crop(image, nearest_size(image.height, image.width, sizes))
 
     buckets = {}

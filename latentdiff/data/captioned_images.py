@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from latentdiff.data.images import both_sides, crop, read_image
+from latentdiff.data.images import ImageForm
 from latentdiff.data.memory import total_memory
 from latentdiff.data.rows import Subset, shorten
 from latentdiff.data.sources import open_source
@@ -49,7 +49,7 @@ class CaptionedImages:
         )
 
 
-def load_images(source, image_size, split=None, skip_corrupt=False, limit=None):
+def load_images(source, image_size, split=None, skip_corrupt=False, limit=None, background="white"):
     """Reads captioned images. All of the package reads them here, or, where memory can't hold them, as `ImageRows`.
 
     A source is one of these:
@@ -75,6 +75,7 @@ def load_images(source, image_size, split=None, skip_corrupt=False, limit=None):
             TFDS take slices too, such as "train[:10%]".
         skip_corrupt: bool, whether to leave out images that can't be decoded, with a warning that names them.
         limit: optional int, reads only so many images (before corrupt ones are left out).
+        background: colour behind what is transparent, such as "white" or "#ffcc00".
 
     Returns:
         `CaptionedImages`, in the order of the source (folders: by path).
@@ -83,16 +84,16 @@ def load_images(source, image_size, split=None, skip_corrupt=False, limit=None):
         ValueError: if the source, a caption, a line or an image is missing or unreadable; the message names it. Also if
             there are more images than memory.
     """
-    size = both_sides(image_size)
+    form = ImageForm(image_size, background)
     rows = open_rows(source, split, limit)
-    check_memory(source, rows, size)
-    return read_images(rows, size, skip_corrupt)
+    check_memory(source, rows, form.image_size)
+    return read_images(rows, form, skip_corrupt)
 
 
-def read_images(rows, size, skip_corrupt=False):
-    """All images of a `Source`, at `size` (height, width), as `CaptionedImages`; see `load_images`."""
-    images, captions, records = np.empty((len(rows), *size, 3), "uint8"), [], []
-    for _, row, image in decode_rows(rows, lambda image: crop(image, size), skip_corrupt):
+def read_images(rows, form, skip_corrupt=False):
+    """All images of a `Source`, in an `ImageForm`, as `CaptionedImages`; see `load_images`."""
+    images, captions, records = np.empty((len(rows), *form.image_size, 3), "uint8"), [], []
+    for _, row, image in decode_rows(rows, form, skip_corrupt):
         images[len(captions)] = image
         captions.append(row.caption)
         records.append(row.record)
@@ -124,19 +125,19 @@ def check_memory(source, rows, size):
         )
 
 
-def decode_rows(source, finish, skip_corrupt=False):
+def decode_rows(source, decode, skip_corrupt=False):
     """Yields (number, row, image) of all rows whose images can be decoded.
 
     Args:
         source: `Source`.
-        finish: function from a Pillow image of mode RGB to what is yielded as the image.
+        decode: function from a `Row` to what is yielded as the image, such as an `ImageForm`.
         skip_corrupt: whether to leave the others out, with a warning, and not to raise ValueError at the end.
     """
 
-    def decode(index):
+    def tried(index):
         row = source[index]
         try:
-            return row, finish(read_image(row.image, row.name)), None
+            return row, decode(row), None
         except ValueError as error:
             return row, None, str(error)
 
@@ -144,7 +145,7 @@ def decode_rows(source, finish, skip_corrupt=False):
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(source), AT_ONCE):
             numbers = range(start, min(start + AT_ONCE, len(source)))
-            for number, (row, image, error) in zip(numbers, pool.map(decode, numbers), strict=True):
+            for number, (row, image, error) in zip(numbers, pool.map(tried, numbers), strict=True):
                 if image is None:
                     corrupt.append(error)
                 else:

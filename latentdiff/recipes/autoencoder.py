@@ -1,12 +1,13 @@
 """Stage one: trains the autoencoder on images, measures its latents, and says how well it reconstructs."""
 
+import dataclasses
 import logging
 
 import numpy as np
 
 from latentdiff.data.batches import Batches, random_flip
 from latentdiff.data.image_rows import open_images
-from latentdiff.data.images import image_grid, save_png
+from latentdiff.data.images import ImageForm, image_grid, save_png
 from latentdiff.evaluation import psnr
 from latentdiff.models.autoencoder import Autoencoder
 from latentdiff.models.losses import LPIPS
@@ -54,10 +55,13 @@ def train_autoencoder(run, data, metrics=None, init=None, skip_corrupt=False):
 
 def _open_images(run, data, skip_corrupt):
     """The images to train on, and those to reconstruct for the report."""
-    size, splits = run.experiment.image_size, (run.experiment.split, run.experiment.validation_split)
-    options = {"limit": run.limit, "skip_corrupt": skip_corrupt}
-    images = open_images(data, size, splits[0], **options)
-    return images, open_images(data, size, splits[1], **options) if splits[1] else images
+    experiment, options = run.experiment, {"limit": run.limit, "skip_corrupt": skip_corrupt}
+    form = ImageForm(experiment.image_size, experiment.background, experiment.crop)
+    images = open_images(data, form, experiment.split, **options)
+    if not experiment.validation_split:
+        return images, images
+    whole = dataclasses.replace(form, crop="centre")
+    return images, open_images(data, whole, experiment.validation_split, **options)
 
 
 def _reading(images, run):
@@ -130,5 +134,5 @@ def _report(autoencoder, images, run):
     log.info("latent mean %s, std %s", mean, std)
     kind = "held-out images" if run.experiment.validation_split else "training images"
     log.info("median PSNR of %d %s: %.2f dB", len(images), kind, np.median(np.concatenate(values)))
-    pairs = np.array(shown).reshape(-1, *images.size, 3)
+    pairs = np.array(shown).reshape(-1, *images.shape[1:])
     save_png(run.output / "autoencoder.png", image_grid(pairs, columns=8))

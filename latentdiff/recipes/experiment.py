@@ -54,6 +54,11 @@ class Experiment:
     bucket_step: int | None = None
     """Images keep their proportions, at sizes of about the area of `image_size` whose sides are multiples of so many
     pixels (`data.buckets`): a multiple of what autoencoder and network need. None crops the central square."""
+    background: str = "white"
+    """Colour behind what is transparent in images, such as "white" or "#ffcc00"."""
+    crop: str = "centre"
+    """Which part the autoencoder trains on of images that are not square: "centre", or "random", another one each time.
+    Stage two takes the centre, or with `bucket_step` nearly all."""
     split: str | None = None
     """The split to train on; None takes all images."""
     validation_split: str | None = None

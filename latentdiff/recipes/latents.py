@@ -8,7 +8,7 @@ import numpy as np
 
 from latentdiff.data.buckets import load_buckets
 from latentdiff.data.captioned_images import load_images, open_rows, read_images
-from latentdiff.data.images import both_sides
+from latentdiff.data.images import ImageForm
 from latentdiff.data.latent_cache import LatentCache, bucket_name, cache_key, remove_buckets
 from latentdiff.data.rows import Subset, fingerprint
 from latentdiff.data.variations import vary
@@ -48,7 +48,8 @@ def encode_latents(run, data, skip_corrupt=False, init=None, part=(0, 1)):
         for split in filter(None, (run.train_split, experiment.validation_split)):
             kept = split if split in (experiment.split, experiment.validation_split) else None  # None: all images
             rows = open_rows(data, kept, run.limit)
-            parts = _parts(experiment, data, split, rows, (kept, skip_corrupt, run.limit))
+            options = (kept, skip_corrupt, run.limit, experiment.background)
+            parts = _parts(experiment, data, split, rows, options)
             remove_buckets(run.output, split, parts)
             for name, pictures in parts.items():
                 about = {**_about(experiment, split, rows), "skip_corrupt": skip_corrupt}
@@ -63,7 +64,8 @@ def _about(experiment, split, rows):
     kept_out = [list(things) for things in experiment.kept_out] if names else []
     seed = experiment.seed if names else None
     about = {"data": fingerprint(rows), "variations": names, "kept_out": kept_out, "seed": seed}
-    return {**about, "bucket_step": experiment.bucket_step, "flips": experiment.flip_latents}
+    about |= {"bucket_step": experiment.bucket_step, "background": experiment.background}
+    return {**about, "flips": experiment.flip_latents}
 
 
 def _variations(experiment, split):
@@ -72,13 +74,13 @@ def _variations(experiment, split):
 
 def _parts(experiment, data, split, rows, options):
     """dict of the name of a cache -> its images: one, or one for each bucket of the training split."""
-    size, variations = both_sides(experiment.image_size), _variations(experiment, split)
+    size, variations = experiment.image_size, _variations(experiment, split)
     if experiment.bucket_step is not None and split != experiment.validation_split:
         buckets = load_buckets(data, size, experiment.bucket_step, *options)
         return {bucket_name(split, shape): _InMemory(part, variations, experiment) for shape, part in buckets.items()}
     if variations:
         return {split: _InMemory(load_images(data, size, *options), variations, experiment)}
-    return {split: _OnDisk(rows, size, skip_corrupt=options[1])}
+    return {split: _OnDisk(rows, ImageForm(size, experiment.background), skip_corrupt=options[1])}
 
 
 class _InMemory:
@@ -99,14 +101,14 @@ class _InMemory:
 class _OnDisk:
     """Images without variations, that are read shard by shard."""
 
-    def __init__(self, rows, size, skip_corrupt):
-        self.rows, self.size, self.skip_corrupt = rows, size, skip_corrupt
+    def __init__(self, rows, form, skip_corrupt):
+        self.rows, self.form, self.size, self.skip_corrupt = rows, form, form.image_size, skip_corrupt
 
     def __len__(self):
         return len(self.rows)
 
     def read(self, rows):
-        pictures = read_images(Subset(self.rows, rows), self.size, self.skip_corrupt)
+        pictures = read_images(Subset(self.rows, rows), self.form, self.skip_corrupt)
         return range(len(pictures)), vary(pictures, ())
 
 

@@ -5,12 +5,14 @@ import logging
 import numpy as np
 import pytest
 from harness import assert_close, tiny_text_to_image
+from PIL import Image
 from sources_of_all_kinds import KINDS, records_of, some_images, write_folder
 from tiny_run import write_experiment
 
 from latentdiff.data import image_rows
 from latentdiff.data.batches import Batches
 from latentdiff.data.image_rows import open_images
+from latentdiff.data.images import ImageForm
 from latentdiff.recipes.autoencoder import train_autoencoder
 from latentdiff.recipes.experiments import load_experiment
 from latentdiff.recipes.run import Run
@@ -44,10 +46,10 @@ def nine(tmp_path):
 
 
 def test_the_reader_decides_by_size(nine, monkeypatch):
-    inside = open_images(nine, 8, "train")
+    inside = open_images(nine, ImageForm(8), "train")
     assert inside.in_memory and inside.shape == (6, 8, 8, 3)
     monkeypatch.setattr(image_rows, "total_memory", lambda: 4 * inside.nbytes - 1)
-    outside = open_images(nine, 8, "train")
+    outside = open_images(nine, ImageForm(8), "train")
     assert not outside.in_memory and outside.shape == inside.shape
     np.testing.assert_array_equal(outside[:], inside[:])
     np.testing.assert_array_equal(outside[np.array([4, 1])], inside[np.array([4, 1])])
@@ -67,6 +69,20 @@ def test_what_fits_into_memory_or_not_trains_alike(nine, train_first, monkeypatc
     assert_close(*weights, 0.0)
 
 
+def test_random_crops_need_no_memory(nine):
+    for row in range(9):
+        pixels = np.random.default_rng(row).integers(0, 256, (8, 24, 3), "uint8")
+        Image.fromarray(pixels).save(nine / f"{row:04}.png")
+    images = open_images(nine, ImageForm(8, crop="random"))
+    assert not images.in_memory
+    batches = Batches({"images": images}, 9, shuffle=False)
+    first = batches[0]["images"]
+    np.testing.assert_array_equal(batches[0]["images"], first)
+    batches.set_epoch(1)
+    assert (batches[0]["images"] != first).any()
+    np.testing.assert_array_equal(images[:], open_images(nine, ImageForm(8))[:])
+
+
 def test_a_corrupt_image_ends_training_with_its_name(nine, train_first, no_memory, eagerly):
     (nine / "0003.png").write_bytes(b"no image")
     for processes in (0, 1):
@@ -77,7 +93,7 @@ def test_a_corrupt_image_ends_training_with_its_name(nine, train_first, no_memor
 @pytest.mark.parametrize("kind", KINDS)
 def test_workers_read_each_kind_of_source(kind, tmp_path, no_memory):
     source = KINDS[kind](tmp_path, records_of(IMAGES))
-    images = open_images(source, 8, "validation")
+    images = open_images(source, ImageForm(8), "validation")
     batches = Batches({"images": images}, 2, permutation=images.permutation, processes=1)
     np.testing.assert_array_equal(batches[0]["images"], IMAGES[2::3][batches.reader.order(0)[:2]])
     batches.close()
