@@ -98,7 +98,7 @@ KINDS = {"folder": write_folder, "tar": write_tar, "parquet": write_parquet, "ar
 
 def anonymous_bytes():
     """Memory of this process and of its children that no file backs."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    children = [child for file in Path("/proc/self/task").glob("*/children") for child in file.read_text().split()]
     total = 0
     for process in ["self", *children]:
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()

@@ -62,7 +62,7 @@ class BatchReader:
         if not self.shuffle:
             return None if self.passes == 1 else np.tile(np.arange(rows), self.passes)
         draw = self.permutation or (lambda rng: rng.permutation(rows))
-        return np.concatenate([draw(rng) for _ in range(self.passes)])
+        return np.concatenate([draw(rng).astype("int32") for _ in range(self.passes)])
 
 
 def random_flip(batch, rng):

@@ -7,6 +7,7 @@ from array import array
 
 import numpy as np
 
+from latentdiff.data.mapped import mapped
 from latentdiff.data.packed_texts import PackedTexts
 from latentdiff.data.rows import TRAIN, Source, file_mark, make_row, shorten
 
@@ -94,8 +95,8 @@ class MetadataFile(Source):
     """Image files that a `metadata.jsonl` lists: one object a line with `file_name` and `caption` (or `text`)."""
 
     def __init__(self, folder, images):
-        self.folder, self.path, self.starts, self.numbers = folder, folder / METADATA, array("q"), array("q")
-        self._find_lines()
+        self.folder, self.path = folder, folder / METADATA
+        self.starts, self.numbers = (mapped(places, "int64") for places in self._find_lines())
         listed = PackedTexts(str(row.image.relative_to(folder)) for row in self)
         others = np.flatnonzero(~np.isin(_hashes(images, str), _hashes(listed, str)))
         if len(others):  # named by another path, or not at all
@@ -107,13 +108,14 @@ class MetadataFile(Source):
                 )
 
     def _find_lines(self):
-        start = 0
+        starts, numbers, start = array("q"), array("q"), 0
         with open(self.path, "rb") as file:
             for number, line in enumerate(file, 1):
                 if line.removeprefix(b"\xef\xbb\xbf").strip():
-                    self.starts.append(start)
-                    self.numbers.append(number)
+                    starts.append(start)
+                    numbers.append(number)
                 start += len(line)
+        return starts, numbers
 
     def __len__(self):
         return len(self.starts)
@@ -132,7 +134,7 @@ class MetadataFile(Source):
         """The object of a line, whose image is there, and where it stands."""
         where = f"{self.path}, line {self.numbers[index]}"
         with open(self.path, "rb") as file:
-            file.seek(self.starts[index])
+            file.seek(int(self.starts[index]))
             line = _decode(file.readline(), self.path).rstrip("\r\n")
         try:
             record = json.loads(line)

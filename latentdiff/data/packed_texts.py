@@ -2,18 +2,22 @@
 
 from array import array
 
+from latentdiff.data.mapped import mapped
+
 
 class PackedTexts:
-    """A list of strings that takes few bytes beside their own, and is pickled at once. Lone surrogates are kept."""
+    """A list of strings that takes few bytes beside their own. Lone surrogates are kept.
+
+    Args:
+        texts: strings, in any iterable.
+    """
 
     def __init__(self, texts=()):
-        self._bytes, self._ends = bytearray(), array("q", [0])
+        content, ends = bytearray(), array("q", [0])
         for text in texts:
-            self.append(text)
-
-    def append(self, text):
-        self._bytes += text.encode("utf-8", "surrogateescape")
-        self._ends.append(len(self._bytes))
+            content += text.encode("utf-8", "surrogateescape")
+            ends.append(len(content))
+        self._content, self._ends = mapped(content, "uint8"), mapped(ends, "int64")
 
     def __len__(self):
         return len(self._ends) - 1
@@ -22,4 +26,5 @@ class PackedTexts:
         if not -len(self) <= index < len(self):
             raise IndexError(f"`index` must be below {len(self)}. Received: {index=}")
         index %= len(self)
-        return self._bytes[self._ends[index] : self._ends[index + 1]].decode("utf-8", "surrogateescape")
+        content = self._content[int(self._ends[index]) : int(self._ends[index + 1])]
+        return content.tobytes().decode("utf-8", "surrogateescape")

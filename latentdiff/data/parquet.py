@@ -32,7 +32,7 @@ class ParquetShards(Source):
             counts.extend(rows)
             sizes.extend(group.total_byte_size for group in groups)
         self.starts = np.cumsum([0, *counts])
-        self.blocks = np.repeat(np.arange(len(counts)), counts)
+        self.blocks = np.repeat(np.arange(len(counts), dtype="int32"), counts)
         self.blocks_at_once = max(1, BYTES_AT_ONCE // max([1, *sizes]))
         self.__setstate__({})
 

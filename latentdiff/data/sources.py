@@ -81,9 +81,8 @@ def kind_of(path):
 
 
 def _open_folder(folder):
-    found = {}
-    for path in walk(folder):
-        found.setdefault(kind_of(path), PackedTexts()).append(str(path.relative_to(folder)))
+    files = PackedTexts(str(path.relative_to(folder)) for path in walk(folder))
+    found = {kind_of(pathlib.PurePath(name)) for name in files}
     kinds = [kind for kind in (IMAGE, *SHARDS) if kind in found]
     if len(kinds) != 1:
         raise ValueError(
@@ -91,8 +90,12 @@ def _open_folder(folder):
             f"Received: source={str(folder)!r}, which has {' and '.join(kinds) or 'none'}"
         )
     if kinds == [IMAGE]:
-        return read_folder(folder, found[IMAGE], found.get(TEXT, PackedTexts()))
-    return SHARDS[kinds[0]]([folder / shard for shard in found[kinds[0]]])
+        return read_folder(folder, *(PackedTexts(_of_kind(kind, files)) for kind in (IMAGE, TEXT)))
+    return SHARDS[kinds[0]]([folder / shard for shard in _of_kind(kinds[0], files)])
+
+
+def _of_kind(kind, files):
+    return (name for name in files if kind_of(pathlib.PurePath(name)) == kind)
 
 
 def _open_tfds(source, split):

@@ -6,6 +6,7 @@ import tarfile
 from array import array
 
 from latentdiff.data.folders import IMAGE_SUFFIXES
+from latentdiff.data.mapped import mapped
 from latentdiff.data.packed_texts import PackedTexts
 from latentdiff.data.rows import Source, make_row
 
@@ -27,13 +28,18 @@ class TarShards(Source):
 
     def __init__(self, shards):
         self.shards = list(shards)
-        self.names, self.shard_of, self.places = PackedTexts(), array("i"), array("q")  # 6 places an image
+        shard_of, places = array("i"), array("q")
+        self.names = PackedTexts(self._index(shard_of, places))
+        self.shard_of, self.places = mapped(shard_of, "int32"), mapped(places, "int64")  # 6 places an image
+
+    def _index(self, shard_of, places):
+        """Yields the names of all images, and appends where they are."""
         for number, shard in enumerate(self.shards):
             for name, members in _samples(shard):
-                self.names.append(name)
-                self.shard_of.append(number)
+                shard_of.append(number)
                 for kind in ("image", "text", "json"):
-                    self.places.extend(members.get(kind, (NOWHERE, 0)))
+                    places.extend(members.get(kind, (NOWHERE, 0)))
+                yield name
 
     def __len__(self):
         return len(self.names)
@@ -51,7 +57,7 @@ class TarShards(Source):
 
     def _read(self, index):
         """The bytes of the image, the text and the JSON; None for what is not there."""
-        places = self.places[6 * index : 6 * index + 6]
+        places = self.places[6 * index : 6 * index + 6].tolist()
         with open(self.shards[self.shard_of[index]], "rb") as file:
             return [_read_at(file, *place) for place in zip(places[::2], places[1::2], strict=True)]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sources_of_all_kinds import KINDS, encode, records_of, some_images, write_members, write_tfds
 
-from latentdiff.data import parquet
+from latentdiff.data import mapped, parquet
 from latentdiff.data.captioned_images import load_images
 from latentdiff.data.packed_texts import PackedTexts
 from latentdiff.data.rows import Source, Subset, shuffled
@@ -95,12 +95,29 @@ def test_few_row_groups_stay_in_memory(tmp_path, monkeypatch):
     assert len(rows._tables) == 2
 
 
-def test_packed_texts():
+@pytest.mark.parametrize("smallest", [0, 2**20])
+def test_packed_texts(smallest, monkeypatch):
+    monkeypatch.setattr(mapped, "SMALLEST", smallest)
     texts = ["", "a", "grün", "a\udce9", "日本"]
-    packed = pickle.loads(pickle.dumps(PackedTexts(texts)))
+    first = PackedTexts(texts)
+    packed = pickle.loads(pickle.dumps(first))
     assert list(packed) == texts and packed[-1] == "日本" and len(packed) == 5
     with pytest.raises(IndexError, match="`index` must be below 5"):
         packed[5]
+
+
+def test_large_arrays_are_shared_through_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(mapped, "SMALLEST", 8)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    values = mapped.mapped(range(100), "int64")
+    assert len(pickle.dumps(values)) < 200
+    other = pickle.loads(pickle.dumps(values))
+    assert len(other) == 100 and other[7] == 7 and isinstance(other.values, np.memmap)
+    np.testing.assert_array_equal(other, np.arange(100))
+    del other
+    assert len(list(tmp_path.iterdir())) == 1
+    del values
+    assert not list(tmp_path.iterdir())
 
 
 # === Malformed tar shards ===
