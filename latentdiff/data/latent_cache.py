@@ -15,14 +15,12 @@ import hashlib
 import json
 import re
 
-import filelock
 import numpy as np
 
+from latentdiff.data.shard_cache import ABOUT, ShardCache, read_about, shards_of
 from latentdiff.data.sharded import ShardedArray, ShardedRecords
-from latentdiff.whole_files import draft_of, remove_litter, remove_whole, write_text
+from latentdiff.whole_files import remove_whole
 
-SHARD_IMAGES = 2048
-ABOUT = "cache.json"
 AGAIN = "run `latentdiff train latents` again"
 
 
@@ -35,8 +33,8 @@ def cache_key(autoencoder, image_size, dtype="float32"):
     return f"{value.hexdigest()[:12]}-{dtype}-{image_size[0]}x{image_size[1]}"
 
 
-class LatentCache:
-    """Writes the latents of a split or a bucket, shard by shard; another process may write other shards.
+class LatentCache(ShardCache):
+    """Writes the latents of a split or a bucket, shard by shard.
 
     Args:
         folder: Path of the run.
@@ -46,24 +44,7 @@ class LatentCache:
     """
 
     def __init__(self, folder, name, num_images, about):
-        self.path = folder / f"latents_{name}"
-        self.num_images = num_images
-        self.about = {**about, "num_images": num_images, "shard_images": SHARD_IMAGES}
-
-    def begin(self):
-        """Keeps the shards that are there if they are of the same kind, and else removes them."""
-        with filelock.FileLock(self.path.with_name(f".lock-{self.path.name}")):
-            if self.path.exists() and _read_about(self.path) != json.loads(json.dumps(self.about)):
-                remove_whole(self.path)
-            self.path.mkdir(parents=True, exist_ok=True)
-            remove_litter(self.path)
-            write_text(self.path / ABOUT, json.dumps(self.about, indent=1) + "\n")
-
-    def missing(self, part=(0, 1)):
-        """Numbers and images, (shard, range of images), of the shards that part `i` of `n` has to write yet."""
-        images, (index, parts) = range(self.num_images), part
-        shards = list(enumerate(images[start : start + SHARD_IMAGES] for start in images[::SHARD_IMAGES]))
-        return [(shard, rows) for shard, rows in shards[index::parts] if not self._shard(shard).exists()]
+        super().__init__(folder / f"latents_{name}", num_images, about)
 
     def write(self, shard, latents, std, records):
         """Writes a shard.
@@ -75,15 +56,12 @@ class LatentCache:
             records: n lists of dicts.
         """
         lines = [json.dumps(varied, default=str).encode() + b"\n" for varied in records]
-        with draft_of(self._shard(shard), replace=True) as draft:
+        with self.writing(shard) as draft:
             np.save(draft / "latents.npy", latents)
             if std is not None:
                 np.save(draft / "std.npy", std.astype("float16"))
             np.save(draft / "ends.npy", np.cumsum([len(line) for line in lines], dtype="int64"))
             (draft / "records.jsonl").write_bytes(b"".join(lines))
-
-    def _shard(self, shard):
-        return self.path / f"{shard:05}"
 
 
 def save_latents(folder, name, autoencoder, image_size, latents, records, std=None):
@@ -125,11 +103,16 @@ def load_latents(folder, name, autoencoder, image_size=None):
             f"`folder` must hold {path.name}: run `latentdiff train latents` first, with the same --output. "
             f"Received: folder={str(folder)!r}"
         )
-    about = _read_about(path)
+    about = read_about(path)
     if about is None:
         raise ValueError(f"{path / ABOUT} is damaged: remove it, and {AGAIN}.")
     _check_key(path, about["key"], autoencoder, image_size)
-    shards = _whole_shards(path, about)
+    shards, missing = shards_of(path, about)
+    if missing:
+        raise ValueError(
+            f"{path} must have all {len(shards)} shards: {AGAIN}, with each --shard. "
+            f"Received: {len(missing)} missing, such as {', '.join(missing[:5])}"
+        )
     try:
         latents, records = ShardedArray([shard / "latents.npy" for shard in shards]), ShardedRecords(shards)
         if (shards[0] / "std.npy").is_file():
@@ -143,31 +126,12 @@ def load_latents(folder, name, autoencoder, image_size=None):
     return latents, records
 
 
-def _read_about(path):
-    try:
-        return json.loads((path / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # a process was killed before it began
-        return None
-
-
 def _check_key(path, key, autoencoder, image_size):
     weights, dtype, size = key.rsplit("-", 2)
     expected = cache_key(autoencoder, image_size or size.split("x"), dtype)
     if key != expected:
         other = "of other images" if expected.startswith(weights) else "made by another autoencoder"
         raise ValueError(f"{path} is {other}: {AGAIN}. Received: key {key}, expected {expected}")
-
-
-def _whole_shards(path, about):
-    count = -(-about["num_images"] // about["shard_images"])
-    shards = [path / f"{shard:05}" for shard in range(count)]
-    missing = [shard.name for shard in shards if not shard.is_dir()]
-    if missing:
-        raise ValueError(
-            f"{path} must have all {count} shards: {AGAIN}, with each --shard. "
-            f"Received: {len(missing)} missing, such as {', '.join(missing[:5])}"
-        )
-    return shards
 
 
 # === Aspect-ratio buckets ===

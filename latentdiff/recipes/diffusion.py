@@ -21,6 +21,7 @@ from latentdiff.recipes.prior import with_prior
 from latentdiff.recipes.run import fit, optimizer
 from latentdiff.recipes.start import freeze_words
 from latentdiff.recipes.text_encoder import load_text_encoder
+from latentdiff.recipes.text_features import cached_features
 from latentdiff.settings.prompt_syntax import escape
 
 VALIDATION_BATCH_SIZE = 200
@@ -128,8 +129,10 @@ def _batches(pipeline, parts, run):
     experiment, made = run.experiment, []
     if experiment.prior and len(parts) > 1:
         raise ValueError("`prior` must be empty where `bucket_step` makes several buckets. Received: both")
+    if experiment.prior and experiment.cache_text:
+        raise ValueError("`prior` must be empty where `cache_text` is set. Received: both")
     for latents, records in parts:
-        draw = drawing(latents, records, pipeline.model.text_encoder, experiment)
+        draw = drawing(latents, records, pipeline.model.text_encoder, experiment, run.output)
         batches = Batches(
             {"rows": np.arange(len(latents))},
             fitting_batch_size(experiment.batch_size, len(latents)),
@@ -142,7 +145,7 @@ def _batches(pipeline, parts, run):
     return made[0] if len(made) == 1 else BucketBatches(made, experiment.seed)
 
 
-def drawing(latents, records, text_encoder, experiment):
+def drawing(latents, records, text_encoder, experiment, folder=None):
     """A `transform` of `Batches`: for each row an image or one of its variations, and one of its captions.
 
     Args:
@@ -151,12 +154,13 @@ def drawing(latents, records, text_encoder, experiment):
         records: n lists of dicts.
         text_encoder: `TextEncoder`.
         experiment: `Experiment`.
+        folder: Path that gets the features of the captions, where the experiment asks for them (`cache_text`).
     """
     rng = np.random.default_rng(experiment.seed)
     captions, texts = (experiment.captions(record, rng) for varied in records for record in varied), {}
     places = np.fromiter((texts.setdefault(text, len(texts)) for ways in captions for text in ways), "int32")
     places = places.reshape(len(records), len(records[0]), -1)  # (n, k, ways)
-    token_ids = _tokenize(text_encoder, list(texts))
+    text = _text(text_encoder, list(texts), experiment, folder)
     _check_cache(latents, places.shape[1], experiment)
 
     def draw(batch, rng):
@@ -169,9 +173,16 @@ def drawing(latents, records, text_encoder, experiment):
         values = latents[rows, variation]
         if experiment.sample_latents:
             values = values + latents.deviations[rows, variation] * rng.standard_normal(values.shape, "float32")
-        return {"latents": values, "token_ids": token_ids[place]}
+        return {"latents": values, **{name: member[place] for name, member in text.items()}}
 
     return draw
+
+
+def _text(text_encoder, texts, experiment, folder):
+    """What a batch tells of its captions: a dict of arrays with a row for each text."""
+    if experiment.cache_text:
+        return cached_features(folder, text_encoder, texts)
+    return {"token_ids": _tokenize(text_encoder, texts)}
 
 
 def _tokenize(text_encoder, texts, at_once=4096):

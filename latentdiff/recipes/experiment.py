@@ -129,6 +129,8 @@ class Experiment:
     """Peak of the learning rate; it warms up first, and decays to zero."""
     ema: float = 0.999
     """Momentum of the moving average of the weights."""
+    cache_text: bool = False
+    """Whether the text encoder encodes each caption once, before training, and its features are read from the disk."""
     steps_per_execution: int = 1
     """Training steps in one compiled call. 10 is faster where a step takes few milliseconds."""
     gradient_checkpointing: bool = False

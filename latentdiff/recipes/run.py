@@ -23,7 +23,7 @@ FINISHED, BACKUP = "finished.json", "backup"  # in the folder of a stage
 AUTOENCODER = "autoencoder"  # the stage, and how the names of its fields begin
 SHARED = {"image_size", "split", "validation_split", "seed", "dtype"}
 # What a run may change when it is resumed.
-MEMORY = {"gradient_checkpointing", "query_chunk_size", "read_processes", "backup_minutes"}
+MEMORY = {"gradient_checkpointing", "query_chunk_size", "read_processes", "backup_minutes", "cache_text"}
 ENDLESS = 10**6  # epochs, for a run that a clock ends
 log = logging.getLogger(__name__)
 

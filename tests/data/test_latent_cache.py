@@ -9,7 +9,7 @@ import pytest
 from harness import normal
 from killing import killed_at
 
-from latentdiff.data import latent_cache
+from latentdiff.data import shard_cache
 from latentdiff.data.latent_cache import LatentCache, cache_key, load_latents, save_latents
 from latentdiff.data.sharded import ShardedArray
 
@@ -26,7 +26,7 @@ def fake_autoencoder(weight=1.0):
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(latent_cache, "SHARD_IMAGES", 4)
+    monkeypatch.setattr(shard_cache, "SHARD_ROWS", 4)
 
 
 @pytest.fixture

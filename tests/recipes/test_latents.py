@@ -11,7 +11,7 @@ from harness import assert_close, tiny_autoencoder
 from PIL import Image
 
 from latentdiff.commands.train_options import share
-from latentdiff.data import latent_cache
+from latentdiff.data import shard_cache
 from latentdiff.data.latent_cache import load_latents
 from latentdiff.recipes.diffusion import drawing
 from latentdiff.recipes.experiment import Experiment
@@ -74,7 +74,7 @@ def test_means_deviations_and_mirrored_images_are_cached(run, tmp_path):
 
 
 def test_shards_are_encoded_once_whoever_asks(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(latent_cache, "SHARD_IMAGES", 2)
+    monkeypatch.setattr(shard_cache, "SHARD_ROWS", 2)
     shards = tmp_path / "latents_train"
 
     def written():
