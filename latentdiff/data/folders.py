@@ -1,7 +1,7 @@
 """Folders of images with captions, in text files beside them or in one `metadata.jsonl`."""
 
 import json
-import pathlib
+import os
 import warnings
 from array import array
 
@@ -16,14 +16,16 @@ METADATA = "metadata.jsonl"
 
 
 def walk(folder):
-    """Yields all files below a folder, sorted by path. Hidden ones are passed over, linked folders are followed once.
+    """Yields the paths of all files below a folder, relative to it, as strings, sorted.
+
+    Hidden files are passed over, linked folders are followed once.
 
     Raises:
         ValueError: links that lead nowhere, or back to a folder that they are in; names them.
     """
     dangling, seen = [], {}
 
-    def visit(place, above):
+    def visit(place, inside, above):
         real = place.resolve()
         if real in above:
             raise ValueError(f"`source` must have no links that lead in a circle. Received: {place} -> {real}")
@@ -31,17 +33,33 @@ def walk(folder):
             warnings.warn(f"{place} is the same folder as {seen[real]}: its files are read once", stacklevel=2)
             return
         seen[real] = place
-        for path in map(place.joinpath, sorted(entry.name for entry in place.iterdir() if entry.name[0] != ".")):
-            if path.is_dir():
-                yield from visit(path, above | {real})
-            elif path.is_file():
-                yield path
-            elif path.is_symlink():
-                dangling.append(path)
+        names, folders, others = _entries(place)
+        for name in names:
+            if name in folders:
+                yield from visit(place / name, f"{inside}{name}/", above | {real})
+            elif name not in others:
+                yield inside + name
+            elif (place / name).is_symlink():
+                dangling.append(place / name)
 
-    yield from visit(folder, frozenset())
+    yield from visit(folder, "", frozenset())
     if dangling:
         raise ValueError(f"`source` must have no links that lead nowhere. Received: {shorten(dangling)}")
+
+
+def _entries(folder):
+    """The sorted names of what is not hidden in a folder; which are folders; which are neither files nor folders."""
+    names, folders, others = [], set(), set()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            names.append(entry.name)
+            if entry.is_dir():
+                folders.add(entry.name)
+            elif not entry.is_file():
+                others.add(entry.name)
+    return sorted(names), folders, others
 
 
 def read_folder(folder, images, texts):
@@ -98,7 +116,7 @@ class MetadataFile(Source):
         self.folder, self.path = folder, folder / METADATA
         self.starts, self.numbers = (mapped(places, "int64") for places in self._find_lines())
         listed = PackedTexts(str(row.image.relative_to(folder)) for row in self)
-        others = np.flatnonzero(~np.isin(_hashes(images, str), _hashes(listed, str)))
+        others = np.flatnonzero(~np.isin(_hashes(images, os.path.normpath), _hashes(listed, os.path.normpath)))
         if len(others):  # named by another path, or not at all
             listed = {(folder / name).resolve() for name in listed}
             missing = [folder / images[row] for row in others if (folder / images[row]).resolve() not in listed]
@@ -163,7 +181,7 @@ def _hashes(paths, key):
 
 
 def _stem(path):
-    return str(pathlib.PurePath(path).with_suffix(""))
+    return os.path.splitext(path)[0]
 
 
 def _decode(data, path):

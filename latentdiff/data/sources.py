@@ -1,6 +1,7 @@
 """All sources of captioned images, by what they are: a folder, files of one kind, or a name of TensorFlow Datasets."""
 
 import glob
+import os
 import pathlib
 
 import numpy as np
@@ -72,17 +73,18 @@ def open_files(source):
 
 def kind_of(path):
     """What a file is by its ending: a key of `SHARDS`, `IMAGE`, `TEXT` or None."""
-    suffix = path.suffix.lower()
+    ending = os.path.splitext(path)[1]
+    suffix = ending.lower()
     if suffix in IMAGE_SUFFIXES:
         return IMAGE
     if suffix.startswith(".array_record"):  # and -00000-of-00010 behind it
         return "array_record"
-    return TEXT if path.suffix == ".txt" else suffix[1:] if suffix[1:] in SHARDS else None
+    return TEXT if ending == ".txt" else suffix[1:] if suffix[1:] in SHARDS else None
 
 
 def _open_folder(folder):
-    files = PackedTexts(str(path.relative_to(folder)) for path in walk(folder))
-    found = {kind_of(pathlib.PurePath(name)) for name in files}
+    files = PackedTexts(walk(folder))
+    found = set(map(kind_of, files))
     kinds = [kind for kind in (IMAGE, *SHARDS) if kind in found]
     if len(kinds) != 1:
         raise ValueError(
@@ -95,7 +97,7 @@ def _open_folder(folder):
 
 
 def _of_kind(kind, files):
-    return (name for name in files if kind_of(pathlib.PurePath(name)) == kind)
+    return (name for name in files if kind_of(name) == kind)
 
 
 def _open_tfds(source, split):

@@ -22,10 +22,10 @@ from latentdiff.recipes.callbacks import AveragedWeights
 class Dropping(TrainableModel):
     """Two layers with dropout between them."""
 
-    def __init__(self, width=8, **kwargs):
+    def __init__(self, width=8, dropout=0.5, **kwargs):
         super().__init__(**kwargs)
         self.first, self.last = keras.layers.Dense(width, name="first"), keras.layers.Dense(1, name="last")
-        self.dropout = keras.layers.Dropout(0.5, seed=3)
+        self.dropout = keras.layers.Dropout(dropout, seed=3)
         self.seed_generator = keras.random.SeedGenerator(0)
         self.first.build((None, 4))
         self.last.build((None, width))
@@ -38,9 +38,10 @@ class Dropping(TrainableModel):
         return ops.mean(ops.square(y_pred - x["x"][:, :1]))
 
 
-def make(width=8):
+def make(width=8, dropout=0.5):
     keras.utils.set_random_seed(2)
-    return compile_quietly(Dropping(width), optimizer=keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.9))
+    optimizer = keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.9)
+    return compile_quietly(Dropping(width, dropout), optimizer=optimizer)
 
 
 def fit(model, folder, epochs=4, callbacks=(), settings=None, within_epoch=None):
