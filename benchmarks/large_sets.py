@@ -70,7 +70,7 @@ def write_parquet(folder, rows):
     from pyarrow import parquet
 
     schema = pyarrow.schema({"image": pyarrow.binary(), "caption": pyarrow.string()})
-    with parquet.ParquetWriter(folder / "0.parquet", schema) as writer:
+    with parquet.ParquetWriter(folder / "0.parquet", schema, use_dictionary=False) as writer:  # as if none came twice
         while part := list(itertools.islice(rows, 1000)):
             table = {"image": [data for data, _ in part], "caption": [caption for _, caption in part]}
             writer.write_table(pyarrow.table(table, schema))

@@ -67,10 +67,17 @@ class ParquetShards(Source):
                 shard, group, _ = self.groups[block]
                 with _opened(self.shards[shard]) as file:
                     self._tables[block] = file.read_row_group(group)
-                if len(self._tables) > self.blocks_at_once + 1:
-                    self._tables.popitem(last=False)
+                self._forget()
             self._tables.move_to_end(block)
             return self._tables[block]
+
+    def _forget(self):
+        """Drops what was not used for longest, where there is more than a window and what follows it take."""
+        while len(self._tables) > max(2, self.blocks_at_once + 1) or len(self._tables) > 2 and self._is_full():
+            self._tables.popitem(last=False)
+
+    def _is_full(self):
+        return sum(table.nbytes for table in self._tables.values()) > 2 * BYTES_AT_ONCE
 
 
 class _opened:

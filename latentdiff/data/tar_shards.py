@@ -1,6 +1,7 @@
 """Tar shards of captioned images, as WebDataset writes them: the members of one image have one name but for its end."""
 
 import json
+import mmap
 import pathlib
 import tarfile
 from array import array
@@ -93,21 +94,53 @@ def _sample(shard, key, members):
 
 def _members(shard):
     """Yields the name, place and size in bytes of all plain files of a tar file."""
-    end = 0
     try:
-        with open(shard, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                tar.members = []  # tarfile keeps them all
-                if member.isfile():
-                    yield member.name, member.offset_data, member.size
-                end = member.offset_data + -(-member.size * member.isfile() // BLOCK) * BLOCK
-            file.seek(end)
-            if file.read(BLOCK) != bytes(BLOCK):  # a zero block ends a tar file
-                raise tarfile.ReadError("it is cut off")
-    except (tarfile.TarError, OSError, EOFError) as error:
+        with open(shard, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            header = 0
+            while data[header : header + BLOCK] != bytes(BLOCK):  # a zero block ends a tar file
+                name, place, size, header = _read_header(file, data, header)
+                if name is not None:
+                    yield name, place, size
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise ValueError(
             f"`source` must hold readable, uncompressed tar shards. Received: {shard} ({error})"
         ) from error
+
+
+def _read_header(file, data, start):
+    """Name (None for what is no file), place and size of the member whose header is at `start`, and where the next is.
+
+    Plain headers are read here, several times as fast as by `tarfile`, which reads those of long names and others.
+    """
+    header = data[start : start + BLOCK]
+    if len(header) < BLOCK:
+        raise tarfile.ReadError("it is cut off")
+    magic, kind, size = header[257:263], header[156:157], header[124:136]
+    if magic not in (b"ustar\0", b"ustar ") or kind not in b"0\0" or size[0] & 0x80:
+        return _read_other(file, start)
+    if _number(header[148:156]) != sum(header[:148]) + 8 * ord(" ") + sum(header[156:]):
+        raise tarfile.ReadError("bad checksum")
+    place, size = start + BLOCK, _number(size)
+    if place + size > len(data):
+        raise tarfile.ReadError("it is cut off")
+    folder = _text(header[345:500]) if magic == b"ustar\0" else ""
+    name = f"{folder}/{_text(header[:100])}" if folder else _text(header[:100])
+    return name, place, size, place + -(-size // BLOCK) * BLOCK
+
+
+def _read_other(file, start):
+    file.seek(start)
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        member = tar.next()
+        return (member.name if member.isfile() else None), member.offset_data, member.size, tar.offset
+
+
+def _number(field):
+    return int(field.strip(b" \0") or b"0", 8)
+
+
+def _text(field):
+    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
 def _kind(suffix):

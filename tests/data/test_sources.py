@@ -1,14 +1,16 @@
 """All kinds of sources: the same rows in any order, in other processes too, and errors that name what is wrong."""
 
 import gzip
+import io
 import json
 import pickle
+import tarfile
 
 import numpy as np
 import pytest
 from sources_of_all_kinds import KINDS, encode, records_of, some_images, write_members, write_tfds
 
-from latentdiff.data import mapped, parquet
+from latentdiff.data import mapped, parquet, tar_shards
 from latentdiff.data.captioned_images import load_images
 from latentdiff.data.packed_texts import PackedTexts
 from latentdiff.data.rows import Source, Subset, shuffled
@@ -148,7 +150,14 @@ def test_a_malformed_tar_is_named(tmp_path, members, message):
 def test_a_tar_that_is_cut_off_or_compressed_is_named(tmp_path):
     path = write_members(tmp_path / "a.tar", [("a.txt", b"a"), ("a.png", PNG)])
     whole = path.read_bytes()
-    for data in (whole[:1600], whole[:1100], gzip.compress(whole), b"no tar" * 200):
+    for data in (
+        whole[:1600],
+        whole[:1100],
+        gzip.compress(whole),
+        b"no tar" * 200,
+        b"",
+        whole[:130] + b"7" + whole[131:],
+    ):
         path.write_bytes(data)
         with pytest.raises(ValueError, match="readable, uncompressed tar shards. Received: .*a.tar"):
             load_images(path, 8)
@@ -160,6 +169,23 @@ def test_members_of_a_tar_belong_together_by_name(tmp_path):
     write_members(tmp_path / "a.tar", members)
     pictures = load_images(tmp_path / "a.tar", 8)
     assert pictures.captions == ["first", "second", "third"] and pictures.records[2] == {"label": 3}
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("folder", ["", "sub/", "n" * 90 + "/", "m" * 90 + "/" + "n" * 90 + "/", "日本/"])
+def test_members_are_those_of_tarfile(tmp_path, kind, folder):
+    with tarfile.open(tmp_path / "a.tar", "w", format=kind) as tar:
+        tar.addfile(tarfile.TarInfo("folder/"), None)
+        for name, size in (("a.png", 0), ("a.txt", 512), ("b.json", 513)):
+            member = tarfile.TarInfo(folder + name)
+            member.size = size
+            tar.addfile(member, io.BytesIO(bytes(size)))
+        link = tarfile.TarInfo("link")
+        link.type = tarfile.SYMTYPE
+        tar.addfile(link)
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        expected = [(member.name, member.offset_data, member.size) for member in tar if member.isfile()]
+    assert list(tar_shards._members(tmp_path / "a.tar")) == expected and len(expected) >= 3
 
 
 # === Malformed ArrayRecord shards ===
