@@ -32,11 +32,24 @@ class ArrayRecordShards(Source):
     def __getitem__(self, index):
         if not 0 <= index < len(self):
             raise IndexError(f"`index` must be below {len(self)}. Received: {index=}")
+        (row,) = self.read([index])
+        return row
+
+    def read(self, numbers):
+        numbers = [int(number) for number in numbers]
+        try:
+            records = self.records.__getitems__(numbers)  # in a large file fifty times as fast as one by one
+        except Exception as error:  # the reader has errors of its own, of no common class
+            raise ValueError(
+                f"`source` must hold readable ArrayRecord shards. Received: {self.shards} ({error})"
+            ) from error
+        return [self._row(number, data) for number, data in zip(numbers, records, strict=True)]
+
+    def _row(self, index, data):
         where = f"{self.shards[0] if len(self.shards) == 1 else f'{len(self.shards)} shards'}, record {index}"
         try:
-            data = self.records[index]
             features = _example_class().FromString(data).features.feature
-        except Exception as error:  # protobuf and the reader have errors of their own, of no common class
+        except Exception as error:  # protobuf has errors of its own
             raise ValueError(f"`source` must hold tf.train.Example records. Received: {where} ({error})") from error
         record = {name: _value(feature, name, where) for name, feature in features.items() if name != "image"}
         image = features["image"].bytes_list.value

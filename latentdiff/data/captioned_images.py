@@ -134,8 +134,7 @@ def decode_rows(source, decode, skip_corrupt=False):
         skip_corrupt: whether to leave the others out, with a warning, and not to raise ValueError at the end.
     """
 
-    def tried(index):
-        row = source[index]
+    def tried(row):
         try:
             return row, decode(row), None
         except ValueError as error:
@@ -145,7 +144,7 @@ def decode_rows(source, decode, skip_corrupt=False):
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(source), AT_ONCE):
             numbers = range(start, min(start + AT_ONCE, len(source)))
-            for number, (row, image, error) in zip(numbers, pool.map(tried, numbers), strict=True):
+            for number, (row, image, error) in zip(numbers, pool.map(tried, source.read(numbers)), strict=True):
                 if image is None:
                     corrupt.append(error)
                 else:

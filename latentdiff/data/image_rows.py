@@ -75,12 +75,11 @@ class ImageRows:
             return self.pixels[rows]
         rows = range(*rows.indices(len(self))) if isinstance(rows, slice) else rows
         images = np.empty((len(rows), *self.shape[1:]), "uint8")
-        for place, index in enumerate(rows):
-            images[place] = self._read_one(int(index), rng)
+        for place, row in enumerate(self.source.read(rows)):
+            images[place] = self._decode(row, rng)
         return images
 
-    def _read_one(self, index, rng):
-        row = self.source[index]
+    def _decode(self, row, rng):
         try:
             return self.form(row, rng)
         except ValueError as error:

@@ -24,10 +24,10 @@ def mapped(values, dtype):
 
 
 class MappedArray:
-    """A flat array in a temporary file, which goes with the object. A pickled one is mapped by the other process.
+    """An array in a temporary file, which goes with the object. A pickled one is mapped by the other process.
 
     Returns:
-        Item of an int or a slice: a number, or an array.
+        Item of what indexes a numpy array: a number, or an array.
     """
 
     def __init__(self, values):
@@ -39,6 +39,7 @@ class MappedArray:
 
     def _map(self):
         self.values = np.load(self.path, mmap_mode="r")
+        self.shape = self.values.shape
 
     def __getstate__(self):
         return self.path

@@ -41,6 +41,10 @@ class Source:
     blocks = None
     blocks_at_once = 1
 
+    def read(self, numbers):
+        """The rows of some numbers, a list; quicker than one by one where a source overrides it."""
+        return [self[int(number)] for number in numbers]
+
     def splits(self):
         """The split of each row, an array of strings (n,)."""
         return np.array([row.split for row in self])
@@ -68,6 +72,9 @@ class Subset(Source):
     def __getitem__(self, index):
         return self.source[int(self.rows[index])]
 
+    def read(self, numbers):
+        return self.source.read(self.rows[np.asarray(numbers)])
+
     def splits(self):
         return self.source.splits()[self.rows]
 
@@ -89,6 +96,15 @@ class Joined(Source):
     def __getitem__(self, index):
         part = int(np.searchsorted(self.starts, index, side="right")) - 1
         return self.parts[part][index - int(self.starts[part])]
+
+    def read(self, numbers):
+        numbers = np.asarray(numbers)
+        rows, parts = [None] * len(numbers), np.searchsorted(self.starts, numbers, side="right") - 1
+        for part in np.unique(parts):
+            (places,) = np.nonzero(parts == part)
+            for place, row in zip(places, self.parts[part].read(numbers[places] - self.starts[part]), strict=True):
+                rows[place] = row
+        return rows
 
     def splits(self):
         return np.concatenate([part.splits() for part in self.parts])

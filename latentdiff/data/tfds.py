@@ -43,8 +43,16 @@ class TfdsSplit(Source):
         return len(self.examples)
 
     def __getitem__(self, index):
+        return self._row(index, self.examples[index])
+
+    def read(self, numbers):
+        numbers = [int(number) for number in numbers]
+        if isinstance(self.examples, list):
+            return super().read(numbers)
+        return [self._row(*pair) for pair in zip(numbers, self.examples.__getitems__(numbers), strict=True)]
+
+    def _row(self, index, example):
         where = f"{self.builder.name} {self.split}, example {index}"
-        example = self.examples[index]
         data = bytes(example[self.image])
         record = {key: _to_python(self.features[key], example[key]) for key in self.kept if key != self.image}
         text = record.pop(self.caption)

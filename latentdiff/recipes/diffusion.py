@@ -9,6 +9,7 @@ from latentdiff.data.batches import Batches
 from latentdiff.data.buckets import BucketBatches
 from latentdiff.data.images import both_sides
 from latentdiff.data.latent_cache import load_buckets_of_latents, load_latents
+from latentdiff.data.mapped import mapped
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
 from latentdiff.models.latent_diffusion import LatentDiffusion
 from latentdiff.models.memory import save_memory
@@ -159,7 +160,7 @@ def drawing(latents, records, text_encoder, experiment, folder=None):
     rng = np.random.default_rng(experiment.seed)
     captions, texts = (experiment.captions(record, rng) for varied in records for record in varied), {}
     places = np.fromiter((texts.setdefault(text, len(texts)) for ways in captions for text in ways), "int32")
-    places = places.reshape(len(records), len(records[0]), -1)  # (n, k, ways)
+    places = mapped(places.reshape(len(records), len(records[0]), -1), "int32")  # (n, k, ways)
     text = _text(text_encoder, list(texts), experiment, folder)
     _check_cache(latents, places.shape[1], experiment)
 
@@ -182,7 +183,7 @@ def _text(text_encoder, texts, experiment, folder):
     """What a batch tells of its captions: a dict of arrays with a row for each text."""
     if experiment.cache_text:
         return cached_features(folder, text_encoder, texts)
-    return {"token_ids": _tokenize(text_encoder, texts)}
+    return {"token_ids": mapped(_tokenize(text_encoder, texts), "int32")}
 
 
 def _tokenize(text_encoder, texts, at_once=4096):
