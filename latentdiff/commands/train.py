@@ -16,12 +16,13 @@ from latentdiff.commands.train_options import add_options
 EPILOG = """\
 Training has three stages, which share the folder --output:
   1. latentdiff train autoencoder   learns to compress images to latents and back      -> autoencoder.keras
-  2. latentdiff train latents       encodes all images once                            -> latents_*.npy
+  2. latentdiff train latents       encodes all images once                            -> latents_*/
   3. latentdiff train diffusion     learns to generate latents from captions           -> preset/
 
 --data is one of these:
   a folder of images with a caption for each: cat.png and cat.txt, or one metadata.jsonl with lines such as
-  {"file_name": "cat.png", "caption": "a cat"}; parquet shards with the columns image and caption; or tfds:NAME.
+  {"file_name": "cat.png", "caption": "a cat"}; shards (parquet with the columns image and caption, tar with members
+  cat.png and cat.txt, array_record with tf.train.Example records of image and caption); or tfds:NAME.
 
 --experiment holds all other settings: sizes, batch size, learning rate, ... The built-in one, my_pictures, has the
 sizes of the shipped preset. To change a setting, copy its file, named below, and pass your copy.
@@ -46,8 +47,9 @@ STAGES = {
     ),
     "latents": (
         "stage 2: encode all images once",
-        "Encodes all images, and their variations, with the autoencoder of stage 1.",
-        ("data", "init", "buckets", "skip_corrupt"),
+        "Encodes all images, and their variations, with the autoencoder of stage 1. When interrupted, it goes on "
+        "where it stopped. N jobs with --shard 1/N to N/N share the work.",
+        ("data", "init", "buckets", "shard", "skip_corrupt"),
     ),
     "diffusion": (
         "stage 3: learn to generate latents from captions",
@@ -123,7 +125,7 @@ def _autoencoder(args, run):
 def _latents(args, run):
     from latentdiff.recipes.latents import encode_latents
 
-    encode_latents(run, args.data, args.skip_corrupt, args.init)
+    encode_latents(run, args.data, args.skip_corrupt, args.init, args.shard)
     say(f"next: latentdiff train diffusion{_typed(args)} --init PRESET")
 
 

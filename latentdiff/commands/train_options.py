@@ -11,7 +11,7 @@ def add_options(parser, *names, init=None):
     """Adds the options of every stage, and those of `names`."""
     add = parser.add_argument
     if "data" in names:
-        add("--data", required=True, metavar="SOURCE", help="captioned images: a folder, parquet shards or tfds:NAME")
+        add("--data", required=True, metavar="SOURCE", help="captioned images: a folder, shards or tfds:NAME")
     add("--output", type=Path, required=True, metavar="FOLDER", help="folder of this run, the same for all stages")
     add("--experiment", default="my_pictures", metavar="NAME_OR_FILE", help="settings (default: my_pictures)")
     if "init" in names:
@@ -33,6 +33,14 @@ def add_options(parser, *names, init=None):
     if "memory" in names:
         add("--gradient-checkpointing", action="store_true", help="compute blocks again for the gradient: less memory")
         add("--query-chunk-size", type=Number(int, 1), metavar="N", help="queries of attention at a time: less memory")
+    if "shard" in names:
+        add(
+            "--shard",
+            type=share,
+            metavar="I/N",
+            default=(0, 1),
+            help="do part I of N, from 1, so that N jobs share the work",
+        )
     seed = Number(int, 0, MAX_SEED)
     add("--seed", type=seed, metavar="S", help="seed of everything random (default: the experiment's)")
     add("--quick", action="store_true", help="a trial of minutes, to see that everything works")
@@ -66,3 +74,11 @@ def above_zero(text):
     if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number above 0. Received: {text!r}")
     return value
+
+
+def share(text):
+    """A `type` of argparse: "I/N", with I from 1 to N, as (I - 1, N)."""
+    index, slash, parts = text.partition("/")
+    if not (slash and index.isdecimal() and parts.isdecimal() and 1 <= int(index) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"must be I/N with I from 1 to N, such as 2/8. Received: {text!r}")
+    return int(index) - 1, int(parts)

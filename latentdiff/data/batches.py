@@ -10,8 +10,62 @@ import warnings
 import keras
 import numpy as np
 
+from latentdiff.data.batch_reader import BatchReader, random_flip
+from latentdiff.data.image_rows import ImageRows
+from latentdiff.data.read_ahead import ReadAhead
 
-class Batches(keras.utils.PyDataset):
+__all__ = ["Batches", "EpochDataset", "random_flip"]
+
+
+class EpochDataset(keras.utils.PyDataset):
+    """Batches of numbered epochs, each of `num_steps` batches, of which the first may be left out.
+
+    A subclass overrides `num_steps`, `make(index)`, which gives a batch of the epoch `self.epoch`, and, where needed,
+    `set_epoch`.
+
+    Attributes:
+        error: the message of a batch that could not be made, which `fit` may bury in one of the backend.
+    """
+
+    epoch = start = 0
+    error = None
+    _next_start = 0
+
+    def __len__(self):
+        return self.num_steps - self.start
+
+    def __getitem__(self, index):
+        if not 0 <= index < len(self):
+            raise IndexError(f"`index` must be from 0 to {len(self) - 1}. Received: index={index}")
+        try:
+            return self.make(self.start + index)
+        except ValueError as error:
+            self.error = str(error).partition("\n")[0]  # behind it grain tells of its frames
+            raise
+
+    def set_epoch(self, epoch, start=0):
+        """Goes to an epoch, counted from 0, and to one of its batches."""
+        self.epoch, self.start = epoch, start
+
+    def resume_at(self, step):
+        """Has the next epoch of `fit` begin at a batch, as an interrupted one that had trained on `step` batches."""
+        self._next_start = step
+
+    def epoch_callback(self):
+        """Returns a `keras.callbacks.Callback` that sets the epoch before `fit` asks for its first batch."""
+
+        def on_epoch_begin(epoch, logs=None):
+            self.set_epoch(epoch, self._next_start)
+            self._next_start = 0
+            self._expects_first = True
+
+        return keras.callbacks.LambdaCallback(on_epoch_begin=on_epoch_begin, on_train_end=lambda logs: self.close())
+
+    def close(self):
+        """Ends what reads ahead."""
+
+
+class Batches(EpochDataset):
     """Whole batches of equally long arrays, in an order that depends on (seed, epoch) alone.
 
     Keras restores the epoch of an interrupted `fit`, but no shuffle order. With `epoch_callback()` among the callbacks,
@@ -19,8 +73,8 @@ class Batches(keras.utils.PyDataset):
     uninterrupted one would have seen. Without the callback each epoch repeats epoch 0, as validation data should.
 
     Args:
-        arrays: dict of numeric arrays with the same first dimension, memory-mapped ones included. `fit` takes no
-            strings: turn captions into token ids before.
+        arrays: dict of numeric arrays with the same first dimension, memory-mapped ones included, or `ImageRows`, which
+            are still on the disk. `fit` takes no strings: turn captions into token ids before.
         batch_size: int, rows of a batch.
         shuffle: bool, whether to draw a new order each epoch.
         seed: int, not negative.
@@ -29,6 +83,10 @@ class Batches(keras.utils.PyDataset):
         drop_remainder: bool, whether to leave out the last rows that don't fill a batch; they differ each epoch.
         passes: int, times that an epoch goes through the rows. Small sets want long epochs: what is done between
             two, like saving, then costs little.
+        permutation: optional function from a generator to the row numbers in random order; default: any order.
+        share: (host, hosts): each of several hosts gets its part of every batch.
+        processes: None, or the number of worker processes that read ahead; 0 reads ahead by threads. Arrays and
+            transform are then pickled. Batches do not depend on it.
         **kwargs: `workers`, `use_multiprocessing`, `max_queue_size` of `keras.utils.PyDataset`.
 
     Returns:
@@ -36,70 +94,61 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, arrays, batch_size, shuffle=True, seed=0, transform=None, drop_remainder=True, passes=1, **kwargs
+        self,
+        arrays,
+        batch_size,
+        shuffle=True,
+        seed=0,
+        transform=None,
+        drop_remainder=True,
+        passes=1,
+        permutation=None,
+        share=(0, 1),
+        processes=None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
-        lengths = {key: len(array) for key, array in arrays.items()}
-        if len(set(lengths.values())) != 1 or 0 in lengths.values():
-            raise ValueError(f"`arrays` must be equally long and not empty. Received: arrays of lengths {lengths}")
-        rows = next(iter(lengths.values()))
-        if not isinstance(batch_size, int) or not 1 <= batch_size <= max(rows, 0 if drop_remainder else batch_size):
-            raise ValueError(f"`batch_size` must be an integer from 1 to {rows}. Received: batch_size={batch_size!r}")
-        self.arrays = {key: np.asarray(array) for key, array in arrays.items()}
-        texts = [key for key, array in self.arrays.items() if array.dtype.kind in "OSU"]
-        if texts:
-            raise ValueError(f"`arrays` must hold numbers, not text. Received: arrays with text under {texts}")
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.transform = transform
-        self.drop_remainder = drop_remainder
-        self.passes = passes
-        self.num_rows = rows * passes
-        self.set_epoch(0)
+        arrays = {key: array if isinstance(array, ImageRows) else np.asarray(array) for key, array in arrays.items()}
+        _check(arrays, batch_size, drop_remainder)
+        self.reader = BatchReader(
+            arrays, batch_size, shuffle, seed, transform, drop_remainder, passes, permutation, share
+        )
+        self._ahead = None if processes is None else ReadAhead(self.reader, processes)
+        self._expects_first = False
 
-    def __len__(self):
-        return -(-self.num_rows // self.batch_size) - (self.drop_remainder and self.num_rows % self.batch_size > 0)
+    @property
+    def shuffle(self):
+        return self.reader.shuffle
 
-    def __getitem__(self, index):
-        if not 0 <= index < len(self):
-            raise IndexError(f"`index` must be from 0 to {len(self) - 1}. Received: index={index}")
-        if self._expects_first and index and self.workers <= 1:
+    @property
+    def num_steps(self):
+        return len(self.reader)
+
+    def make(self, index):
+        if self._expects_first and index != self.start and self.workers <= 1:
             message = "Batches come in an order that can't be repeated: pass `shuffle=False` and no `steps_per_epoch`"
             warnings.warn(message, stacklevel=2)
         self._expects_first = False
-        epoch, order = self._order
-        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        if order is not None:
-            rows = order[rows]
-        batch = {key: array[rows] for key, array in self.arrays.items()}
-        if self.transform is not None:
-            batch = self.transform(batch, np.random.default_rng((self.seed, 1, epoch, index)))
-        return batch
+        if self._ahead is not None:
+            return self._ahead[self.epoch * self.num_steps + index]
+        return self.reader(self.epoch, index)
 
-    def set_epoch(self, epoch):
-        """Draws the order of an epoch, counted from 0."""
-        rng, rows = np.random.default_rng((self.seed, 0, epoch)), self.num_rows // self.passes
-        passes = [rng.permutation(rows) if self.shuffle else np.arange(rows) for _ in range(self.passes)]
-        order = np.concatenate(passes) if self.shuffle or self.passes > 1 else None
-        self._order = (epoch, order)
+    def set_epoch(self, epoch, start=0):
+        super().set_epoch(epoch, start)
         self._expects_first = False
 
-    def epoch_callback(self):
-        """Returns a `keras.callbacks.Callback` that sets the epoch before `fit` asks for its first batch."""
-
-        def on_epoch_begin(epoch, logs=None):
-            self.set_epoch(epoch)
-            self._expects_first = True
-
-        return keras.callbacks.LambdaCallback(on_epoch_begin=on_epoch_begin)
+    def close(self):
+        if self._ahead is not None:
+            self._ahead.close()
 
 
-def random_flip(batch, rng):
-    """A `transform` of `Batches` that mirrors each of `batch["images"]`, (batch, height, width, 3), or leaves it."""
-    if "images" not in batch:
-        raise ValueError(f"`batch` must have the key 'images'. Received: batch with keys {list(batch)}")
-    images = batch["images"].copy()
-    flipped = rng.random(len(images)) < 0.5
-    images[flipped] = images[flipped, :, ::-1]
-    return {**batch, "images": images}
+def _check(arrays, batch_size, drop_remainder):
+    lengths = {key: len(array) for key, array in arrays.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise ValueError(f"`arrays` must be equally long and not empty. Received: arrays of lengths {lengths}")
+    rows = next(iter(lengths.values()))
+    if not isinstance(batch_size, int) or not 1 <= batch_size <= max(rows, 0 if drop_remainder else batch_size):
+        raise ValueError(f"`batch_size` must be an integer from 1 to {rows}. Received: batch_size={batch_size!r}")
+    texts = [key for key, array in arrays.items() if array.dtype.kind in "OSU"]
+    if texts:
+        raise ValueError(f"`arrays` must hold numbers, not text. Received: arrays with text under {texts}")

@@ -5,11 +5,11 @@ Reference: Podell et al., SDXL, 2023, arXiv:2307.01952, section 2.3.
 
 import math
 
-import keras
 import numpy as np
 
-from latentdiff.data.captioned_images import CaptionedImages, decode_rows, read_all_rows
-from latentdiff.data.images import both_sides, crop
+from latentdiff.data.batches import EpochDataset
+from latentdiff.data.captioned_images import CaptionedImages, check_memory, decode_rows, open_rows
+from latentdiff.data.images import both_sides, crop, read_image
 
 
 def bucket_sizes(image_size, step, max_ratio=2.0):
@@ -42,12 +42,12 @@ def nearest_size(height, width, sizes):
     return min(sizes, key=lambda size: abs(math.log(size[0] * width / (size[1] * height))))
 
 
-def load_buckets(source, image_size, step, split=None, skip_corrupt=False, limit=None):
+def load_buckets(source, image_size, step, split=None, skip_corrupt=False, limit=None, background="white"):
     """Reads captioned images, each cropped and resized to the bucket with the nearest proportions.
 
     Args:
         image_size, step: see `bucket_sizes`.
-        source, split, skip_corrupt, limit: see `load_images`.
+        source, split, skip_corrupt, limit, background: see `load_images`.
 
     Returns:
         dict of (height, width) -> `CaptionedImages`, of the buckets that have images, from wide to tall.
@@ -57,12 +57,14 @@ def load_buckets(source, image_size, step, split=None, skip_corrupt=False, limit
     """
     sizes = bucket_sizes(image_size, step)
 
-    def decode(image):
+    def decode(row):
+        image = read_image(row.image, row.name, background)
         return crop(image, nearest_size(image.height, image.width, sizes))
 
     buckets = {}
-    rows = read_all_rows(source, both_sides(image_size), split, limit)
-    for row, image in decode_rows(rows, decode, skip_corrupt):
+    rows = open_rows(source, split, limit)
+    check_memory(source, rows, both_sides(image_size))
+    for _, row, image in decode_rows(rows, decode, skip_corrupt):
         buckets.setdefault(image.shape[:2], []).append((row, image))
     return {
         size: CaptionedImages(
@@ -74,7 +76,7 @@ def load_buckets(source, image_size, step, split=None, skip_corrupt=False, limit
     }
 
 
-class BucketBatches(keras.utils.PyDataset):
+class BucketBatches(EpochDataset):
     """The batches of several `Batches` in one random order, which depends on (seed, epoch) alone.
 
     The functions that `fit` compiles are compiled once for each shape.
@@ -94,15 +96,16 @@ class BucketBatches(keras.utils.PyDataset):
         self.seed = seed
         self.set_epoch(0)
 
-    def __len__(self):
+    @property
+    def num_steps(self):
         return sum(map(len, self.parts))
 
-    def __getitem__(self, index):
+    def make(self, index):
         part, place = self._order[index]
         return self.parts[part][place]
 
-    def set_epoch(self, epoch):
-        """Draws the order of an epoch, counted from 0, and of its rows."""
+    def set_epoch(self, epoch, start=0):
+        super().set_epoch(epoch, start)
         for part in self.parts:
             part.set_epoch(epoch)
         order = [(index, place) for index, part in enumerate(self.parts) for place in range(len(part))]
@@ -112,7 +115,3 @@ class BucketBatches(keras.utils.PyDataset):
         if other:
             order[1], order[other] = order[other], order[1]
         self._order = order
-
-    def epoch_callback(self):
-        """Returns a `keras.callbacks.Callback` that sets the epoch before `fit` asks for its first batch."""
-        return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs=None: self.set_epoch(epoch))

@@ -1,5 +1,6 @@
 """Image files: reading to uint8 pixels, grids, PNG files with settings in them, animations."""
 
+import dataclasses
 import io
 import json
 import math
@@ -8,21 +9,60 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from latentdiff.whole_files import replaced, write_bytes
 
+CROPS = ("centre", "random")
 # What Pillow raises on damaged files.
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 DECODE_ERRORS += (ArithmeticError, AttributeError, LookupError, TypeError, MemoryError)
 
 
-def read_image(file, name=None):
+@dataclasses.dataclass(frozen=True)
+class ImageForm:
+    """How image files become arrays: a function from a `Row` to uint8 (height, width, 3).
+
+    Args:
+        image_size: int, or (height, width), in pixels.
+        background: colour behind what is transparent, such as "white" or "#ffcc00".
+        crop: "centre", or "random", which takes another part of an image that has other proportions each time.
+
+    Call arguments:
+        row: `Row` of an image that is not decoded yet.
+        rng: `numpy.random.Generator` of random crops; without one they are taken from the centre.
+
+    Raises:
+        ValueError: an unknown colour or kind of crop; an image that can't be decoded.
+    """
+
+    image_size: int | tuple
+    background: str = "white"
+    crop: str = "centre"
+
+    def __post_init__(self):
+        object.__setattr__(self, "image_size", both_sides(self.image_size))
+        if self.crop not in CROPS:
+            raise ValueError(f"`crop` must be one of {CROPS}. Received: crop={self.crop!r}")
+        try:
+            ImageColor.getrgb(self.background)
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"`background` must be a colour such as 'white' or '#ffcc00'. Received: background={self.background!r}"
+            ) from error
+
+    def __call__(self, row, rng=None):
+        image = read_image(row.image, row.name, self.background)
+        return crop(image, self.image_size, rng if self.crop == "random" else None)
+
+
+def read_image(file, name=None, background="white"):
     """Decodes an image file from outside, see `to_rgb`: the one place of the package that opens them.
 
     Args:
         file: path, bytes, or a binary file.
         name: what to call it in messages; default: the path.
+        background: colour behind what is transparent.
 
     Returns:
         Pillow image of mode RGB.
@@ -34,7 +74,7 @@ def read_image(file, name=None):
     name = name or (file if isinstance(file, str | Path) else "image")
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            return to_rgb(image)
+            return to_rgb(image, background)
     except FileNotFoundError:
         raise
     except UnidentifiedImageError as error:
@@ -54,14 +94,15 @@ def both_sides(image_size):
     return int(sides[0]), int(sides[1])
 
 
-def crop(image, image_size):
-    """Crops the centre of a Pillow image to the proportions of `image_size` and resizes it.
+def crop(image, image_size, rng=None):
+    """Crops the centre, or a random part, of a Pillow image to the proportions of `image_size` and resizes it.
 
     Means of blocks if the size is a multiple of the other, else Lanczos.
 
     Args:
         image: Pillow image of mode RGB.
         image_size: (height, width), or one int for both.
+        rng: optional `numpy.random.Generator` that draws the place; None takes the centre.
 
     Returns:
         uint8 array (height, width, 3).
@@ -69,24 +110,41 @@ def crop(image, image_size):
     height, width = both_sides(image_size)
     scale = min(image.width / width, image.height / height)
     side = round(scale * width), round(scale * height)
-    left, top = (image.width - side[0]) // 2, (image.height - side[1]) // 2
+    room = image.width - side[0], image.height - side[1]
+    left, top = (space // 2 if rng is None else int(rng.integers(space + 1)) for space in room)
     image = image.crop((left, top, left + side[0], top + side[1]))
     if side[0] % width == 0 and side[1] == height * (side[0] // width):
         return np.asarray(image.reduce(side[0] // width))
     return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
 
 
-def to_rgb(image):
-    """Any Pillow image upright by its EXIF orientation, on white where transparent, with 8-bit red, green and blue."""
+def to_rgb(image, background="white"):
+    """Any Pillow image upright by its EXIF orientation, on a colour where transparent, with 8-bit red, green and blue.
+
+    CMYK images are converted by their colour profile, if they have one.
+    """
     image = ImageOps.exif_transpose(image)
+    if image.mode == "CMYK" and image.info.get("icc_profile"):
+        image = _from_cmyk(image)
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) // 257).astype("uint8"))
     if image.mode in ("I", "F"):
         raise ValueError(f"`image` must have 8 or 16 bits a channel. Received: image of mode {image.mode!r}")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
     return image.convert("RGB")
+
+
+def _from_cmyk(image):
+    """A CMYK image in sRGB, by its own profile."""
+    from PIL import ImageCms
+
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise ValueError(f"colour profile: {error}") from error
 
 
 def load_picture(path, image_size):

@@ -1,159 +1,106 @@
-"""The sources of `latentdiff.data.captioned_images.load_images`: each reader gives a `Row` for every image."""
+"""All sources of captioned images, by what they are: a folder, files of one kind, or a name of TensorFlow Datasets."""
 
 import glob
-import itertools
+import os
 import pathlib
-import urllib.parse
 
 import numpy as np
 
-from latentdiff.data.folders import IMAGE_SUFFIXES, list_files, read_caption_files, read_folder
-from latentdiff.data.rows import make_row, shorten
-from latentdiff.settings.texts import checked_text
+from latentdiff.data.array_records import ArrayRecordShards
+from latentdiff.data.folders import IMAGE_SUFFIXES, CaptionFiles, read_folder, walk
+from latentdiff.data.packed_texts import PackedTexts
+from latentdiff.data.parquet import ParquetShards
+from latentdiff.data.rows import Joined, Subset, shorten
+from latentdiff.data.tar_shards import TarShards
+from latentdiff.data.tfds import TfdsSplit, open_builder
+
+# What a file can be by its ending, and the source of shards of this kind.
+SHARDS = {"parquet": ParquetShards, "tar": TarShards, "array_record": ArrayRecordShards}
+IMAGE, TEXT = "image", "text"
+
+
+def open_source(source, split=None):
+    """The rows of any source, see `load_images`: a `Source`.
+
+    Args:
+        source: str.
+        split: optional str, keeps the rows of this split.
+
+    Raises:
+        ValueError: there is no such source, something in it is unreadable, or no row belongs to the split.
+    """
+    if source.startswith("tfds:"):
+        return _open_tfds(source, split)
+    rows = open_files(source)
+    if split is None:
+        return rows
+    splits = rows.splits()
+    if len(rows) and not (splits == split).any():
+        raise ValueError(f"`split` must be one of {sorted(set(splits.tolist()))}. Received: split={split!r}")
+    return rows if (splits == split).all() else Subset(rows, np.flatnonzero(splits == split))
 
 
 def read_rows(source, split=None):
     """Yields the rows of any source, see `load_images`."""
-    if source.startswith("tfds:"):
-        return read_tfds(source, split)
-    return _keep_split(read_files(source), split)
+    return iter(open_source(source, split))
 
 
 def read_files(source):
     """Yields the rows of a file, a glob or a folder, see `load_images`."""
+    return iter(open_files(source))
+
+
+def open_files(source):
+    """The rows of a file, a glob or a folder, see `load_images`: a `Source`."""
     path = pathlib.Path(source)
-    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
-        return read_caption_files([path])
-    if path.is_file() or not path.exists() and glob.has_magic(source):
-        shards = [path] if path.is_file() else sorted(map(pathlib.Path, glob.glob(source, recursive=True)))
-        others = [shard.name for shard in shards if shard.suffix != ".parquet"]
-        if others or not shards:
-            received = f"source={source!r}" + (f" with {shorten(others)}" if others else ", which matches nothing")
-            raise ValueError(f"`source` must name a folder, parquet shards or `tfds:NAME`. Received: {received}")
-        return _read_parquet(shards)
-    if not path.is_dir():
+    if path.is_dir():
+        return _open_folder(path)
+    if path.is_file() and kind_of(path) == IMAGE:
+        text = path.with_suffix(".txt")
+        return CaptionFiles(path.parent, PackedTexts([path.name]), PackedTexts([text.name] * text.is_file()))
+    if not path.exists() and not glob.has_magic(source):
         raise ValueError(f"`source` must be an existing path. Received: source={source!r}")
-    files = list_files(path)
-    shards = [file for file in files if file.suffix == ".parquet"]
-    has_images = any(file.suffix.lower() in IMAGE_SUFFIXES for file in files)
-    if bool(shards) == has_images:
-        found = "both" if shards else "neither"
+    shards = [path] if path.is_file() else sorted(map(pathlib.Path, glob.glob(source, recursive=True)))
+    kinds = {kind_of(shard) for shard in shards}
+    if len(kinds) != 1 or not kinds <= set(SHARDS):
+        found = f"with {shorten([shard.name for shard in shards])}" if shards else "which matches nothing"
         raise ValueError(
-            f"`source` must hold either parquet shards or images. Received: source={source!r}, which has {found}"
+            f"`source` must name a folder, shards of one kind ({', '.join(SHARDS)}) or `tfds:NAME`. "
+            f"Received: source={source!r}, {found}"
         )
-    return _read_parquet(shards) if shards else read_folder(path, files)
+    return SHARDS[kinds.pop()](shards)
 
 
-def _keep_split(rows, split):
-    seen = set()
-    for row in rows:
-        seen.add(row.record.get("split", "train"))
-        if split is None or row.record.get("split", "train") == split:
-            yield row
-    if split is not None and seen and split not in seen:
-        raise ValueError(f"`split` must be one of {sorted(map(str, seen))}. Received: split={split!r}")
+def kind_of(path):
+    """What a file is by its ending: a key of `SHARDS`, `IMAGE`, `TEXT` or None."""
+    ending = os.path.splitext(path)[1]
+    suffix = ending.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return IMAGE
+    if suffix.startswith(".array_record"):  # and -00000-of-00010 behind it
+        return "array_record"
+    return TEXT if ending == ".txt" else suffix[1:] if suffix[1:] in SHARDS else None
 
 
-def _read_parquet(shards):
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ValueError("`source` of parquet shards needs pyarrow: pip install latentdiff[train]") from error
-    for shard in shards:
-        try:
-            with parquet.ParquetFile(shard) as file:
-                columns = file.schema_arrow.names
-                if "image" not in columns or not {"caption", "text"} & set(columns):
-                    raise ValueError(f"`source` needs columns `image` and `caption`. Received: {shard} with {columns}")
-                rows = itertools.chain.from_iterable(batch.to_pylist() for batch in file.iter_batches(batch_size=256))
-                for index, record in enumerate(rows):
-                    name = f"{shard}, row {index}"
-                    image = record.pop("image")
-                    image = image.get("bytes") if isinstance(image, dict) else image
-                    if not isinstance(image, bytes):
-                        raise ValueError(f"`image` must hold bytes. Received: {type(image).__name__} in {name}")
-                    yield make_row(name, image, record)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise ValueError(f"`source` must hold readable parquet shards. Received: {shard} ({error})") from error
-
-
-def read_tfds(source, split):
-    """Yields the rows of a `tfds:NAME?option=value&...` source, see `load_images`."""
-    name, _, query = source.removeprefix("tfds:").partition("?")
-    options = dict(urllib.parse.parse_qsl(query))
-    if set(options) - {"data_dir", "image", "caption"}:
-        raise ValueError(f"`source` may have the options data_dir, image and caption. Received: source={source!r}")
-    try:
-        import tensorflow  # noqa: F401
-        import tensorflow_datasets as tfds
-
-        builder = tfds.builder(name, data_dir=options.get("data_dir"))
-    except ImportError as error:
-        needs = "tensorflow tensorflow-datasets importlib_resources"
-        raise ValueError(f"`source` of TensorFlow Datasets needs: pip install {needs}. Received: {error}") from error
-    except tfds.core.registered.DatasetNotFoundError as error:
-        raise ValueError(f"`source` must name a TensorFlow Datasets dataset. Received: source={source!r}") from error
-    image = _choose_image(tfds, builder.info.features, options.get("image"), source)
-    caption = _choose_caption(tfds, builder.info.features, options.get("caption"), source)
-    builder.download_and_prepare()
-    for part in sorted(builder.info.splits) if split is None else [split]:
-        for index, record in enumerate(_read_examples(tfds, builder, part, image)):
-            where = f"{name} {part}, example {index}"
-            data, text = record.pop(image), record.pop(caption)
-            if text is None:
-                raise ValueError(f"`caption` must be known for each image. Received: no {caption!r} in {where}")
-            if hasattr(builder.info.features[caption], "names"):
-                record[caption], text = text, text.replace("_", " ")
-            yield make_row(where, data, {"split": part, **record, "caption": text})
-
-
-def _read_examples(tfds, builder, split, image):
-    """Yields dicts of the encoded image and of the features that are texts, labels, scalars or lists of those."""
-    features = builder.info.features
-    kept = {key: True for key, feature in features.items() if key == image or _is_plain(tfds, feature)}
-    decoders = tfds.decode.PartialDecoding(kept, decoders={image: tfds.decode.SkipDecoding()})
-    config = tfds.ReadConfig(try_autocache=False)
-    try:
-        examples = builder.as_dataset(split=split, decoders=decoders, read_config=config, shuffle_files=False)
-    except (KeyError, ValueError) as error:
-        splits = sorted(builder.info.splits)
-        raise ValueError(f"`split` must be one of {splits}, or a slice of one. Received: split={split!r}") from error
-    for example in tfds.as_numpy(examples):
-        data = bytes(example.pop(image))
-        yield {image: data} | {key: _to_python(features[key], value) for key, value in example.items()}
-
-
-def _choose_image(tfds, features, asked, source):
-    images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
-    found = [key for key in images if features[key].np_dtype == np.uint8]
-    choices = [key for key in ([asked] if asked else ["image", *found]) if key in found]
-    if not choices:
-        raise ValueError(f"`source` must have a uint8 image feature. Received: source={source!r} with images {images}")
-    return choices[0]
-
-
-def _choose_caption(tfds, features, asked, source):
-    texts = [key for key, feature in features.items() if isinstance(feature, tfds.features.Text)]
-    labels = [key for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
-    known = [key for key in ("caption", "text", "label") if key in texts + labels]
-    choices = [asked] if asked in texts + labels else [] if asked else known + labels + texts
-    if not choices:
+def _open_folder(folder):
+    files = PackedTexts(walk(folder))
+    found = set(map(kind_of, files))
+    kinds = [kind for kind in (IMAGE, *SHARDS) if kind in found]
+    if len(kinds) != 1:
         raise ValueError(
-            "`source` must have a text or label feature for captions. "
-            f"Received: source={source!r} with texts {texts} and labels {labels}"
+            f"`source` must hold either images or shards of one kind ({', '.join(SHARDS)}). "
+            f"Received: source={str(folder)!r}, which has {' and '.join(kinds) or 'none'}"
         )
-    return choices[0]
+    if kinds == [IMAGE]:
+        return read_folder(folder, *(PackedTexts(_of_kind(kind, files)) for kind in (IMAGE, TEXT)))
+    return SHARDS[kinds[0]]([folder / shard for shard in _of_kind(kinds[0], files)])
 
 
-def _is_plain(tfds, feature):
-    feature = getattr(feature, "feature", feature)
-    return isinstance(feature, tfds.features.Tensor) and feature.shape == ()
+def _of_kind(kind, files):
+    return (name for name in files if kind_of(name) == kind)
 
 
-def _to_python(feature, value):
-    if hasattr(feature, "feature"):
-        return [_to_python(feature.feature, item) for item in value]
-    if hasattr(feature, "names"):
-        return feature.int2str(int(value)) if value >= 0 else None
-    return checked_text(value, "`source`") if isinstance(value, bytes) else value.item()
+def _open_tfds(source, split):
+    if split is not None:
+        return TfdsSplit(source, split)
+    return Joined([TfdsSplit(source, part) for part in sorted(open_builder(source)[1].info.splits)])

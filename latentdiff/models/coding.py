@@ -1,5 +1,7 @@
 """Between pixels and latents, whole or in tiles."""
 
+from keras import ops
+
 from latentdiff.models import pixels
 from latentdiff.models.compilation import compile_function
 from latentdiff.models.tiles import in_tiles
@@ -36,6 +38,21 @@ def coders(autoencoder, tile_size, wrap=lambda function: function, each=None):
     encode = in_tiles(wrap(autoencoder.encode), tile, before=downsampling, each=each)
     decode = in_tiles(wrap(autoencoder.decode), tile, after=downsampling, each=each)
     return encode, lambda latents: pixels.to_uint8(decode(latents))
+
+
+def posterior(autoencoder, images):
+    """What the encoder makes of images: the latents that `autoencoder.encode` gives, and how far they may vary.
+
+    Args:
+        autoencoder: an `Autoencoder`.
+        images: uint8 or float (batch, height, width, 3).
+
+    Returns:
+        mean and standard deviation of the posterior, in normalized latents, float32 (batch, h, w, channels) each.
+    """
+    mean, log_variance = ops.split(autoencoder.encoder(pixels.to_float(images)), 2, axis=-1)
+    std = ops.exp(0.5 * ops.clip(log_variance, -30.0, 20.0))
+    return (mean - autoencoder.latent_mean) / autoencoder.latent_std, std / autoencoder.latent_std
 
 
 def compiled_coders(model, tile_size):

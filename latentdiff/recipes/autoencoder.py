@@ -1,24 +1,26 @@
 """Stage one: trains the autoencoder on images, measures its latents, and says how well it reconstructs."""
 
+import dataclasses
 import logging
 
 import numpy as np
 
 from latentdiff.data.batches import Batches, random_flip
-from latentdiff.data.captioned_images import load_images
-from latentdiff.data.images import image_grid, save_png
+from latentdiff.data.image_rows import open_images
+from latentdiff.data.images import ImageForm, image_grid, save_png
 from latentdiff.evaluation import psnr
 from latentdiff.models.autoencoder import Autoencoder
 from latentdiff.models.losses import LPIPS
 from latentdiff.models.pixels import to_uint8
 from latentdiff.pipelines.text_to_image import TextToImage
 from latentdiff.presets.weights import check_room
-from latentdiff.recipes.devices import fitting_batch_size
+from latentdiff.recipes.devices import fitting_batch_size, host_share
 from latentdiff.recipes.run import fit, optimizer
 from latentdiff.whole_files import replaced
 
 LPIPS_WEIGHTS = "lpips_alexnet_f16.npz"
 BATCH_SIZE = 50  # images reconstructed at once
+SHOWN = 32  # of them in `autoencoder.png`
 log = logging.getLogger(__name__)
 
 
@@ -39,10 +41,10 @@ def train_autoencoder(run, data, metrics=None, init=None, skip_corrupt=False):
     with run.started():
         if run.is_finished("autoencoder", path):
             return run.load_autoencoder()
-        images, held_out = _load_images(run, data, skip_corrupt)
+        images, held_out = _open_images(run, data, skip_corrupt)
         autoencoder = _build(run.experiment, init)
         _fit(autoencoder, images, run, metrics)
-        autoencoder.measure_latents(images)
+        autoencoder.measure_latents(_in_order(images, run))
         with replaced(path) as draft:
             check_room(autoencoder, draft.parent)
             autoencoder.save(draft)
@@ -51,12 +53,28 @@ def train_autoencoder(run, data, metrics=None, init=None, skip_corrupt=False):
     return autoencoder
 
 
-def _load_images(run, data, skip_corrupt):
+def _open_images(run, data, skip_corrupt):
     """The images to train on, and those to reconstruct for the report."""
-    size, splits = run.experiment.image_size, (run.experiment.split, run.experiment.validation_split)
-    options = {"limit": run.limit, "skip_corrupt": skip_corrupt}
-    images = load_images(data, size, splits[0], **options).images
-    return images, load_images(data, size, splits[1], **options).images if splits[1] else images
+    experiment, options = run.experiment, {"limit": run.limit, "skip_corrupt": skip_corrupt}
+    form = ImageForm(experiment.image_size, experiment.background, experiment.crop)
+    images = open_images(data, form, experiment.split, **options)
+    if not experiment.validation_split:
+        return images, images
+    whole = dataclasses.replace(form, crop="centre")
+    return images, open_images(data, whole, experiment.validation_split, **options)
+
+
+def _reading(images, run):
+    """The arguments of `Batches` that say who reads the images."""
+    if images.in_memory:
+        return {"workers": 2}
+    return {"processes": run.experiment.read_processes}
+
+
+def _in_order(images, run):
+    """Batches of all images in their order."""
+    batch_size = min(BATCH_SIZE, len(images))
+    return Batches({"images": images}, batch_size, shuffle=False, drop_remainder=False, **_reading(images, run))
 
 
 def _build(experiment, init):
@@ -87,7 +105,9 @@ def _fit(autoencoder, images, run, metrics):
         seed=experiment.seed,
         passes=experiment.autoencoder_passes,
         transform=random_flip if experiment.flip else None,
-        workers=2,
+        permutation=images.permutation,
+        share=host_share(),
+        **_reading(images, run),
     )
     epochs, clock = run.length(experiment.autoencoder_epochs)
     log.info("%d images, %d steps an epoch", len(images), len(batches))
@@ -103,12 +123,16 @@ def _fit(autoencoder, images, run, metrics):
 
 def _report(autoencoder, images, run):
     """Logs the PSNR of the reconstructions and writes `autoencoder.png`."""
-    starts = range(0, len(images), BATCH_SIZE)
-    parts = [autoencoder.decode(autoencoder.encode(images[start : start + BATCH_SIZE])) for start in starts]
-    decoded = np.concatenate([np.asarray(to_uint8(part)) for part in parts])
+    batches, values, shown = _in_order(images, run), [], []
+    for index in range(len(batches)):
+        batch = batches[index]["images"]
+        decoded = np.asarray(to_uint8(autoencoder.decode(autoencoder.encode(batch))))
+        values.append(psnr(batch, decoded))
+        shown.extend(zip(batch[: SHOWN - len(shown)], decoded, strict=False))
+    batches.close()
     mean, std = (np.asarray(value.value) for value in (autoencoder.latent_mean, autoencoder.latent_std))
     log.info("latent mean %s, std %s", mean, std)
     kind = "held-out images" if run.experiment.validation_split else "training images"
-    log.info("median PSNR of %d %s: %.2f dB", len(images), kind, np.median(psnr(images, decoded)))
-    pairs = np.stack([images[:32], decoded[:32]], axis=1).reshape(-1, *decoded.shape[1:])
+    log.info("median PSNR of %d %s: %.2f dB", len(images), kind, np.median(np.concatenate(values)))
+    pairs = np.array(shown).reshape(-1, *images.shape[1:])
     save_png(run.output / "autoencoder.png", image_grid(pairs, columns=8))

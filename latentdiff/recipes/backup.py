@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import logging
+import time
 
 import keras
 
@@ -26,6 +27,8 @@ class Backup(keras.callbacks.Callback):
     Args:
         folder: Path of the folder of the backups, for nothing else and for one process at a time.
         settings: dict that JSON can hold: what the run was asked for. Named where the sizes of the model are others.
+        batches: optional `EpochDataset` that `fit` trains on. It is resumed within an epoch where a backup was written
+            there, see `BackupWithinEpoch`.
 
     Raises:
         ValueError: at the start of `fit`, for a backup of a model of other sizes; says in one line which.
@@ -33,10 +36,11 @@ class Backup(keras.callbacks.Callback):
 
     async_safe = True  # it does nothing between steps: JAX need not wait for each
 
-    def __init__(self, folder, settings=None):
+    def __init__(self, folder, settings=None, batches=None):
         super().__init__()
         self.folder = folder
         self.settings = settings or {}
+        self.batches = batches
 
     def on_train_begin(self, logs=None):
         for path in sorted(self.folder.glob("epoch_*"), reverse=True):
@@ -61,21 +65,61 @@ class Backup(keras.callbacks.Callback):
             self.model.optimizer.build(self.model.trainable_variables)
         self.model.load_weights(path / WEIGHTS_FILE)
         self.model._initial_epoch = state["epoch"]
+        if self.batches is not None and 0 < state.get("step", 0) < self.batches.num_steps:
+            log.info("resuming within epoch %d, after step %d", state["epoch"] + 1, state["step"])
+            self.batches.resume_at(state["step"])
 
     def on_epoch_end(self, epoch, logs=None):
+        self._write(f"epoch_{epoch + 1:05}", {"epoch": epoch + 1})
+
+    def _write(self, name, place):
+        """Writes a backup of the state after `place`: whole epochs, and steps of the one that goes on."""
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_litter(self.folder, age=0.0)
         for old in sorted(self.folder.glob("epoch_*"))[: 1 - KEPT]:
             remove_whole(old)
-        with draft_of(self.folder / f"epoch_{epoch + 1:05}", replace=True) as draft:
+        with draft_of(self.folder / name, replace=True) as draft:
             check_room(self.model, draft)
             self.model.save_weights(draft / WEIGHTS_FILE)
             checksum = _checksum(draft / WEIGHTS_FILE)
-            state = {"epoch": epoch + 1, "sha256": checksum, "shapes": self._shapes(), "settings": self.settings}
+            state = {**place, "sha256": checksum, "shapes": self._shapes(), "settings": self.settings}
             write_text(draft / STATE_FILE, json.dumps(state) + "\n")
 
     def _shapes(self):
         return [[variable.path, list(variable.shape)] for variable in self.model.variables]
+
+
+class BackupWithinEpoch(Backup):
+    """Backs up within epochs too, in the folder of a `Backup`, which restores what this one writes.
+
+    The losses in the log are then those of the steps since the run was resumed.
+
+    Args:
+        folder, settings, batches: as `Backup`.
+        minutes: between two backups.
+    """
+
+    async_safe = False  # the weights must be those of the step
+
+    def __init__(self, folder, settings, batches, minutes):
+        super().__init__(folder, settings, batches)
+        self.minutes = minutes
+        self.epoch = self.last = None
+
+    def on_train_begin(self, logs=None):
+        self.last = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.batches.start + batch + 1
+        if time.monotonic() - self.last >= 60 * self.minutes and step < self.batches.num_steps:
+            self._write(f"epoch_{self.epoch:05}_step_{step:08}", {"epoch": self.epoch, "step": step})
+            self.last = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.last = time.monotonic()
 
 
 class Log(keras.callbacks.Callback):

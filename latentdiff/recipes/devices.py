@@ -26,6 +26,12 @@ def num_devices():
     return 1 if distribution is None else distribution.device_mesh.devices.size
 
 
+def host_share():
+    """(host, hosts): which of the hosts that share each batch this one is, and how many they are."""
+    distribution = keras.distribution.distribution()
+    return getattr(distribution, "_process_id", 0) or 0, getattr(distribution, "_num_processes", 1) or 1
+
+
 def fitting_batch_size(batch_size, rows):
     """The largest batch size up to `batch_size` that there are rows for and that the devices share evenly.
 

@@ -7,7 +7,9 @@ import numpy as np
 
 from latentdiff.data.batches import Batches
 from latentdiff.data.buckets import BucketBatches
+from latentdiff.data.images import both_sides
 from latentdiff.data.latent_cache import load_buckets_of_latents, load_latents
+from latentdiff.data.mapped import mapped
 from latentdiff.diffusion.noise_schedule import NoiseSchedule
 from latentdiff.models.latent_diffusion import LatentDiffusion
 from latentdiff.models.memory import save_memory
@@ -15,11 +17,12 @@ from latentdiff.models.networks import check_sides, make_network
 from latentdiff.pipelines.text_to_image import TextToImage
 from latentdiff.recipes.autoencoder import copy_weights
 from latentdiff.recipes.callbacks import Preview
-from latentdiff.recipes.devices import fitting_batch_size, num_devices
+from latentdiff.recipes.devices import fitting_batch_size, host_share, num_devices
 from latentdiff.recipes.prior import with_prior
 from latentdiff.recipes.run import fit, optimizer
 from latentdiff.recipes.start import freeze_words
 from latentdiff.recipes.text_encoder import load_text_encoder
+from latentdiff.recipes.text_features import cached_features
 from latentdiff.settings.prompt_syntax import escape
 
 VALIDATION_BATCH_SIZE = 200
@@ -84,9 +87,10 @@ def load_parts(run, autoencoder):
     Raises:
         ValueError: there are none, or another autoencoder made them.
     """
-    load = load_latents if run.experiment.bucket_step is None else load_buckets_of_latents
-    loaded = load(run.output, run.train_split, autoencoder)
-    return loaded if isinstance(loaded, list) else [loaded]
+    experiment = run.experiment
+    if experiment.bucket_step is not None:
+        return load_buckets_of_latents(run.output, run.train_split, autoencoder)
+    return [load_latents(run.output, run.train_split, autoencoder, both_sides(experiment.image_size))]
 
 
 def _latent_shape(parts):
@@ -126,42 +130,75 @@ def _batches(pipeline, parts, run):
     experiment, made = run.experiment, []
     if experiment.prior and len(parts) > 1:
         raise ValueError("`prior` must be empty where `bucket_step` makes several buckets. Received: both")
+    if experiment.prior and experiment.cache_text:
+        raise ValueError("`prior` must be empty where `cache_text` is set. Received: both")
     for latents, records in parts:
-        draw = drawing(np.asarray(latents), records, pipeline.model.text_encoder, experiment)
+        draw = drawing(latents, records, pipeline.model.text_encoder, experiment, run.output)
         batches = Batches(
             {"rows": np.arange(len(latents))},
             fitting_batch_size(experiment.batch_size, len(latents)),
             seed=experiment.seed,
             passes=experiment.passes,
+            share=host_share(),
             transform=with_prior(draw, pipeline, run) if experiment.prior else draw,
         )
         made.append(batches)
     return made[0] if len(made) == 1 else BucketBatches(made, experiment.seed)
 
 
-def drawing(latents, records, text_encoder, experiment):
+def drawing(latents, records, text_encoder, experiment, folder=None):
     """A `transform` of `Batches`: for each row an image or one of its variations, and one of its captions.
 
     Args:
-        latents: float32 (n, k, h, w, channels).
-        records: n lists of k dicts.
+        latents: float32 (n, k, h, w, channels), those of mirrored images behind the others; with `deviations` where
+            the experiment asks for samples.
+        records: n lists of dicts.
         text_encoder: `TextEncoder`.
         experiment: `Experiment`.
+        folder: Path that gets the features of the captions, where the experiment asks for them (`cache_text`).
     """
     rng = np.random.default_rng(experiment.seed)
-    captions = [[experiment.captions(record, rng) for record in varied] for varied in records]  # (n, k, ways)
-    texts, places = np.unique(captions, return_inverse=True)
-    places = places.reshape(np.shape(captions))
-    token_ids = text_encoder.tokenize(texts)
+    captions, texts = (experiment.captions(record, rng) for varied in records for record in varied), {}
+    places = np.fromiter((texts.setdefault(text, len(texts)) for ways in captions for text in ways), "int32")
+    places = mapped(places.reshape(len(records), len(records[0]), -1), "int32")  # (n, k, ways)
+    text = _text(text_encoder, list(texts), experiment, folder)
+    _check_cache(latents, places.shape[1], experiment)
 
     def draw(batch, rng):
         rows, (_, variations, ways) = batch["rows"], places.shape
         variation = rng.integers(min(1, variations - 1), variations, size=len(rows))
         variation[rng.random(len(rows)) < experiment.plain_share] = 0
         place = places[rows, variation, rng.integers(ways, size=len(rows))]
-        return {"latents": latents[rows, variation], "token_ids": token_ids[place]}
+        if experiment.flip_latents:
+            variation = variation + variations * rng.integers(2, size=len(rows))
+        values = latents[rows, variation]
+        if experiment.sample_latents:
+            values = values + latents.deviations[rows, variation] * rng.standard_normal(values.shape, "float32")
+        return {"latents": values, **{name: member[place] for name, member in text.items()}}
 
     return draw
+
+
+def _text(text_encoder, texts, experiment, folder):
+    """What a batch tells of its captions: a dict of arrays with a row for each text."""
+    if experiment.cache_text:
+        return cached_features(folder, text_encoder, texts)
+    return {"token_ids": mapped(_tokenize(text_encoder, texts), "int32")}
+
+
+def _tokenize(text_encoder, texts, at_once=4096):
+    """Token ids of many texts, int32 (n, tokens)."""
+    parts = [texts[start : start + at_once] for start in range(0, len(texts), at_once)]
+    return np.concatenate([text_encoder.tokenize(part) for part in parts])
+
+
+def _check_cache(latents, variations, experiment):
+    """Raises ValueError unless the cache has what the experiment asks for."""
+    again = "run `latentdiff train latents` again, with the same --experiment"
+    if latents.shape[1] != variations * (1 + experiment.flip_latents):
+        raise ValueError(f"`flip_latents` must be that of the cache: {again}. Received: {experiment.flip_latents}")
+    if experiment.sample_latents and getattr(latents, "deviations", None) is None:
+        raise ValueError(f"`sample_latents` needs a cache with deviations: {again}. Received: a cache without")
 
 
 def _validation_data(run, model):
@@ -169,10 +206,13 @@ def _validation_data(run, model):
     if not split:
         return None
     latents, records = load_latents(run.output, split, model.autoencoder)
-    captions = [record["caption"] for record, *_ in records]
-    arrays = {"latents": np.asarray(latents)[:, 0], "token_ids": model.text_encoder.tokenize(captions)}
-    batch_size = fitting_batch_size(VALIDATION_BATCH_SIZE, len(latents))
-    return Batches(arrays, batch_size, shuffle=False, drop_remainder=num_devices() > 1)
+    token_ids = _tokenize(model.text_encoder, [record["caption"] for record, *_ in records])
+
+    def read(batch, rng):
+        return {"latents": latents[batch["rows"], 0], "token_ids": token_ids[batch["rows"]]}
+
+    batch_size, arrays = fitting_batch_size(VALIDATION_BATCH_SIZE, len(latents)), {"rows": np.arange(len(latents))}
+    return Batches(arrays, batch_size, shuffle=False, drop_remainder=num_devices() > 1, transform=read)
 
 
 def _previews(pipeline, records, run, epochs):

@@ -54,6 +54,11 @@ class Experiment:
     bucket_step: int | None = None
     """Images keep their proportions, at sizes of about the area of `image_size` whose sides are multiples of so many
     pixels (`data.buckets`): a multiple of what autoencoder and network need. None crops the central square."""
+    background: str = "white"
+    """Colour behind what is transparent in images, such as "white" or "#ffcc00"."""
+    crop: str = "centre"
+    """Which part the autoencoder trains on of images that are not square: "centre", or "random", another one each time.
+    Stage two takes the centre, or with `bucket_step` nearly all."""
     split: str | None = None
     """The split to train on; None takes all images."""
     validation_split: str | None = None
@@ -68,10 +73,19 @@ class Experiment:
     """Share of each batch that is original images; their variations are the rest."""
     flip: bool = True
     """Whether the autoencoder also trains on mirrored images."""
+    flip_latents: bool = False
+    """Whether stage two also trains on mirrored images, with the same captions. Their latents are cached, too."""
+    sample_latents: bool = False
+    """Whether stage two trains on samples of the posterior of the latents in place of its mean."""
     seed: int = 0
     """Seed of the weights, the noise, the order of the images and the variations."""
     dtype: str = "float32"
     """Keras dtype policy. "mixed_bfloat16" is faster on GPUs and TPUs."""
+    read_processes: int = 2
+    """Processes that decode images which do not fit into memory; 0 decodes them by threads of this one."""
+    backup_minutes: float | None = None
+    """Minutes between backups within an epoch, from which a run resumes in the middle of it; None backs up after each
+    epoch only. On JAX each step is then waited for."""
 
     # === Autoencoder ===
 
@@ -115,6 +129,8 @@ class Experiment:
     """Peak of the learning rate; it warms up first, and decays to zero."""
     ema: float = 0.999
     """Momentum of the moving average of the weights."""
+    cache_text: bool = False
+    """Whether the text encoder encodes each caption once, before training, and its features are read from the disk."""
     steps_per_execution: int = 1
     """Training steps in one compiled call. 10 is faster where a step takes few milliseconds."""
     gradient_checkpointing: bool = False
@@ -198,7 +214,14 @@ ADAPTATIONS = {
 POSITIVE = {"image_size", "autoencoder_batch_size", "autoencoder_epochs", "autoencoder_passes", "batch_size"}
 POSITIVE |= {"epochs", "passes", "steps_per_execution", "sequence_length", "query_chunk_size", "bucket_step"}
 SHARES = {"plain_share", "context_dropout", "autoencoder_ema", "ema"}
-NOT_NEGATIVE = {"seed", "learning_rate", "autoencoder_learning_rate", "min_snr_gamma"}
+NOT_NEGATIVE = {
+    "seed",
+    "read_processes",
+    "backup_minutes",
+    "learning_rate",
+    "autoencoder_learning_rate",
+    "min_snr_gamma",
+}
 
 
 def _check_type(name, value, expected):

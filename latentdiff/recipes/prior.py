@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from latentdiff.data.images import image_grid, save_png
-from latentdiff.data.latent_cache import load_latents, save_latents
+from latentdiff.data.latent_cache import has_latents, load_latents, save_latents
 from latentdiff.models.compilation import compile_function
 
 SPLIT, SHOWN = "prior", 64
@@ -21,7 +21,7 @@ def with_prior(draw, pipeline, run):
         draw: function `(batch, rng) -> dict` of `latents` and `token_ids`.
         pipeline: `TextToImage` around the model, not trained yet.
         run: `Run`; `run.experiment.prior` has `prompt`, `num_images` and `weight`. Its folder gets the latents of the
-            images, `latents_prior.npy`, which a resumed run reads again, and `prior.png`, the first of them.
+            images, `latents_prior`, which a resumed run reads again, and `prior.png`, the first of them.
 
     Returns:
         `(batch, rng) -> dict` with `loss_weights`, too: 1 for images of the data, `weight` for those of the model. The
@@ -49,7 +49,7 @@ def _latents(pipeline, run, prompt, num_images):
     """float32 (num_images, h, w, channels) of images that the model makes for a prompt, from the folder of the run."""
     autoencoder, seed = pipeline.model.autoencoder, run.experiment.seed
     told = [[{"caption": prompt, "seed": seed + index}] for index in range(num_images)]
-    if (run.output / f"latents_{SPLIT}.npy").is_file():
+    if has_latents(run.output, SPLIT):
         latents, records = load_latents(run.output, SPLIT, autoencoder)
         if records == told:
             return np.asarray(latents)[:, 0]
@@ -59,5 +59,5 @@ def _latents(pipeline, run, prompt, num_images):
     encode = compile_function(autoencoder.encode, autoencoder)
     parts = [encode(images[start : start + 16]) for start in range(0, num_images, 16)]
     latents = np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
-    save_latents(run.output, SPLIT, autoencoder, latents[:, None], told)
+    save_latents(run.output, SPLIT, autoencoder, pipeline.image_size, latents[:, None], told)
     return latents

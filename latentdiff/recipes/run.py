@@ -4,13 +4,14 @@ import contextlib
 import dataclasses
 import json
 import logging
+import warnings
 from pathlib import Path
 
 import filelock
 import keras
 
 from latentdiff.models.trainable_model import WarmUp
-from latentdiff.recipes.backup import Backup, Log, differences
+from latentdiff.recipes.backup import Backup, BackupWithinEpoch, Log, differences
 from latentdiff.recipes.callbacks import AveragedWeights, Progress, TimeLimit
 from latentdiff.recipes.devices import shared_batches
 from latentdiff.recipes.experiment import Experiment
@@ -21,7 +22,8 @@ LOCK = ".lock"
 FINISHED, BACKUP = "finished.json", "backup"  # in the folder of a stage
 AUTOENCODER = "autoencoder"  # the stage, and how the names of its fields begin
 SHARED = {"image_size", "split", "validation_split", "seed", "dtype"}
-MEMORY = {"gradient_checkpointing", "query_chunk_size"}  # what a run may change when it is resumed
+# What a run may change when it is resumed.
+MEMORY = {"gradient_checkpointing", "query_chunk_size", "read_processes", "backup_minutes", "cache_text"}
 ENDLESS = 10**6  # epochs, for a run that a clock ends
 log = logging.getLogger(__name__)
 
@@ -55,15 +57,19 @@ class Run:
         return self.experiment.split or "train"
 
     @contextlib.contextmanager
-    def started(self):
+    def started(self, part=(0, 1)):
         """Within it the run has its folder, the seed, the dtype policy and the devices; then all is as before.
+
+        Args:
+            part: (i, n) where n processes share the work and may use the folder together.
 
         Raises:
             ValueError: another process trains in the folder.
         """
         policy = keras.config.dtype_policy()
         self.output.mkdir(parents=True, exist_ok=True)
-        with locked(self.output), shared_batches():
+        index, parts = part
+        with locked(self.output, LOCK if parts == 1 else f"{LOCK}-{index + 1}-of-{parts}"), shared_batches():
             keras.utils.set_random_seed(self.experiment.seed)
             keras.config.set_dtype_policy(self.experiment.dtype)
             try:
@@ -108,9 +114,10 @@ class Run:
         mark = self.output / stage / FINISHED
         if not mark.is_file() or not outcome.exists():
             return False
-        there = json.loads(mark.read_text(encoding="utf-8"))
+        there = {**_defaults(), **json.loads(mark.read_text(encoding="utf-8"))}
         way = f"to train anew, take another --output, or remove {mark.parent}"
-        if told := differences(there, self.settings(stage)):
+        here = self.settings(stage)
+        if told := differences({name: value for name, value in there.items() if name in here}, here):
             raise ValueError(f"`output` holds a finished run of other settings: {told}; {way}. Received: {outcome}")
         log.info("finished already: %s; %s", outcome, way)
         return True
@@ -128,14 +135,19 @@ class Run:
         return self.epochs or epochs, []
 
 
+def _defaults():
+    """The defaults of fields: an experiment of an earlier version, which had not all of them, was run with these."""
+    return {field.name: field.default for field in dataclasses.fields(Experiment)}
+
+
 @contextlib.contextmanager
-def locked(folder):
+def locked(folder, name=LOCK):
     """Within it no other process can lock the folder; the lock of a process that is killed is gone with it.
 
     Raises:
         ValueError: another process has it.
     """
-    lock = filelock.FileLock(folder / LOCK, timeout=0)
+    lock = filelock.FileLock(folder / name, timeout=0)
     try:
         lock.acquire()
     except filelock.Timeout as error:
@@ -155,25 +167,40 @@ def fit(model, batches, run, stage, epochs, callbacks=(), **options):
 
     Args:
         model: a `TrainableModel`.
-        batches: `Batches`.
+        batches: `EpochDataset`, such as `Batches`.
         run: `Run`.
         stage: name of the folder in `run.output` that holds the backup and `log.csv`.
         epochs: that of `run.length`.
         callbacks: further ones; they see the averaged weights.
         options: further arguments of `fit`.
+
+    Raises:
+        ValueError: a batch can't be made, such as one of images that can't be decoded.
     """
     folder = run.output / stage
     folder.mkdir(parents=True, exist_ok=True)
+    minutes = run.experiment.backup_minutes
+    within_epoch = [BackupWithinEpoch(folder / BACKUP, run.settings(stage), batches, minutes)] if minutes else []
     # This order is the right one: a backup of the raw weights, then their average, then who uses it.
     in_order = [
         batches.epoch_callback(),
         Log(folder / "log.csv"),
-        Backup(folder / BACKUP, run.settings(stage)),
+        Backup(folder / BACKUP, run.settings(stage), batches),
+        *within_epoch,
         AveragedWeights(),
         *callbacks,
         Progress(len(batches), None if run.minutes and not run.epochs else epochs),
     ]
-    return model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=in_order, **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Your input ran out of data")  # of an epoch that is resumed within
+        try:
+            return model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=in_order, **options)
+        except Exception:
+            if batches.error:
+                raise ValueError(batches.error) from None
+            raise
+        finally:
+            batches.close()
 
 
 def optimizer(learning_rate, steps, ema, beta_1=0.9):

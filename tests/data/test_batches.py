@@ -124,3 +124,39 @@ def test_shuffling_by_fit_is_reported(recwarn):
         recwarn.clear()
         fit_rows(batches, 1, callbacks=[batches.epoch_callback()], shuffle=shuffle)
         assert any("shuffle=False" in str(warning.message) for warning in recwarn) == shuffle
+
+
+# === Reading ahead, hosts, parts of epochs ===
+
+
+def test_hosts_share_each_batch():
+    arrays = {"row": np.arange(20)}
+    whole = rows_of(Batches(arrays, 6, seed=1))
+    shares = [rows_of(Batches(arrays, 6, seed=1, share=(host, 2))) for host in range(2)]
+    assert [first + second for first, second in zip(*shares, strict=True)] == whole
+    draws = [Batches(arrays, 6, share=(host, 2), transform=lambda _, rng: {"x": rng.random()})[0] for host in (0, 1)]
+    assert draws[0] != draws[1]
+
+
+def test_an_epoch_goes_on_within():
+    batches = Batches({"row": np.arange(10)}, 3)
+    batches.set_epoch(2)
+    whole = rows_of(batches)
+    batches.set_epoch(2, 1)
+    assert len(batches) == 2 and rows_of(batches) == whole[1:]
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_batches_that_are_read_ahead_are_the_same(processes):
+    arrays = {"row": np.arange(10), "images": np.random.default_rng(0).random((10, 2, 2, 3))}
+    plain = Batches(arrays, 3, transform=random_flip)
+    ahead = Batches(arrays, 3, transform=random_flip, processes=processes)
+    try:
+        for epoch, start in ((0, 0), (1, 0), (4, 1)):
+            for batches in (plain, ahead):
+                batches.set_epoch(epoch, start)
+            for index in range(len(plain)):
+                for name, values in plain[index].items():
+                    np.testing.assert_array_equal(ahead[index][name], values)
+    finally:
+        ahead.close()

@@ -1,14 +1,11 @@
 """Variations of images, and that images and words still fit."""
 
 import colorsys
-import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from latentdiff.data.captioned_images import CaptionedImages
-from latentdiff.data.latent_cache import cache_key, load_latents, save_latents
 from latentdiff.data.variations import around, mirrored, names, paired, recoloured, restyled, vary, with_article
 
 SIZE = 64
@@ -309,42 +306,6 @@ def test_vary_repeats_a_picture_that_a_variation_does_not_suit():
     assert records[0] == records[1] == {"label": "snow", "style": "flat", "caption": "snow, flat"}
     np.testing.assert_array_equal(images[0], images[1])
     assert records[2]["caption"] == "mirrored snow, flat"
-
-
-# Latents on disk
-
-
-def fake_autoencoder(weight=1.0):
-    variables = [SimpleNamespace(value=np.full(3, value, "float32")) for value in (weight, 0.0, 1.0)]
-    return SimpleNamespace(
-        encoder=SimpleNamespace(variables=variables[:1]), latent_mean=variables[1], latent_std=variables[2]
-    )
-
-
-def test_latents_come_back_with_their_records_but_not_for_another_autoencoder(tmp_path):
-    pictures = styled_pictures()
-    images, records = zip(*map(vary(pictures, VARIATIONS), range(len(pictures))), strict=True)
-    latents = np.asarray(images, "float32")[:, :, ::8, ::8] / 255
-    with pytest.raises(ValueError, match="latents_train.npy: run `latentdiff train latents` first"):
-        load_latents(tmp_path, "train", fake_autoencoder())
-    np.save(tmp_path / "latents_train.npy", latents)
-    rows = {"records": records, "key": cache_key(fake_autoencoder(), latents)}
-    (tmp_path / "latents_train.json").write_text(json.dumps(rows))
-
-    loaded, loaded_records = load_latents(tmp_path, "train", fake_autoencoder())
-    assert loaded.shape == (10, 4, 2, 2, 3)
-    np.testing.assert_array_equal(loaded, latents)
-    assert loaded_records == [list(varied) for varied in records]
-    with pytest.raises(ValueError, match="another autoencoder"):
-        load_latents(tmp_path, "train", fake_autoencoder(weight=2.0))
-    np.save(tmp_path / "latents_train.npy", latents[:6])  # of a shorter run that was cut off before the records
-    with pytest.raises(ValueError, match="Received: 6 rows, 10 records"):
-        load_latents(tmp_path, "train", fake_autoencoder())
-    save_latents(tmp_path, "train", fake_autoencoder(), latents, records)
-    np.testing.assert_array_equal(load_latents(tmp_path, "train", fake_autoencoder())[0], latents)
-    np.save(tmp_path / "latents_train.npy", latents[::-1])  # of a run with as many that was cut off before the records
-    with pytest.raises(ValueError, match="must belong to the records of latents_train.json"):
-        load_latents(tmp_path, "train", fake_autoencoder())
 
 
 def test_vary_keeps_out_what_shall_be_asked_for():

@@ -60,7 +60,7 @@ def test_parquet_with_labels_and_splits(tmp_path):
 
 
 def test_what_cannot_be_read_is_named_or_left_out(tmp_path):
-    with pytest.raises(ValueError, match="must hold either parquet shards or images"):
+    with pytest.raises(ValueError, match="must hold either images or shards of one kind"):
         load_real_images([tmp_path], (8, 8))
     for name, data in {"broken": b"no image", "good": png(5)}.items():
         (tmp_path / f"{name}.png").write_bytes(data)

@@ -15,17 +15,17 @@ from keras import ops
 
 from latentdiff.data.batches import Batches
 from latentdiff.models.trainable_model import TrainableModel
-from latentdiff.recipes.backup import Backup, Log, differences
+from latentdiff.recipes.backup import Backup, BackupWithinEpoch, Log, differences
 from latentdiff.recipes.callbacks import AveragedWeights
 
 
 class Dropping(TrainableModel):
     """Two layers with dropout between them."""
 
-    def __init__(self, width=8, **kwargs):
+    def __init__(self, width=8, dropout=0.5, **kwargs):
         super().__init__(**kwargs)
         self.first, self.last = keras.layers.Dense(width, name="first"), keras.layers.Dense(1, name="last")
-        self.dropout = keras.layers.Dropout(0.5, seed=3)
+        self.dropout = keras.layers.Dropout(dropout, seed=3)
         self.seed_generator = keras.random.SeedGenerator(0)
         self.first.build((None, 4))
         self.last.build((None, width))
@@ -38,15 +38,18 @@ class Dropping(TrainableModel):
         return ops.mean(ops.square(y_pred - x["x"][:, :1]))
 
 
-def make(width=8):
+def make(width=8, dropout=0.5):
     keras.utils.set_random_seed(2)
-    return compile_quietly(Dropping(width), optimizer=keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.9))
+    optimizer = keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.9)
+    return compile_quietly(Dropping(width, dropout), optimizer=optimizer)
 
 
-def fit(model, folder, epochs=4, callbacks=(), settings=None):
+def fit(model, folder, epochs=4, callbacks=(), settings=None, within_epoch=None):
     batches = Batches({"x": normal(1, 16, 4)}, batch_size=4)
-    backup = Backup(folder / "backup", settings)
-    in_order = [batches.epoch_callback(), Log(folder / "log.csv"), backup, AveragedWeights(), *callbacks]
+    backups = [Backup(folder / "backup", settings, batches)]
+    if within_epoch is not None:
+        backups.append(BackupWithinEpoch(folder / "backup", settings, batches, within_epoch))
+    in_order = [batches.epoch_callback(), Log(folder / "log.csv"), *backups, AveragedWeights(), *callbacks]
     return model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=in_order).history["loss"]
 
 
@@ -83,6 +86,35 @@ def test_a_resumed_run_is_the_whole_one(tmp_path):
     assert_close(whole._before_average(), resumed._before_average(), 1e-6)
     np.testing.assert_allclose(rows(tmp_path / "cut"), rows(tmp_path / "whole"), rtol=1e-5)
     np.testing.assert_allclose(rows(tmp_path / "whole"), list(enumerate(losses)), rtol=1e-5)
+
+
+class StopAtStep(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (2, 1):
+            raise KeyboardInterrupt
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_a_run_resumes_in_the_middle_of_an_epoch(tmp_path):
+    whole, resumed = make(), make()
+    fit(whole, tmp_path / "whole", within_epoch=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(make(), tmp_path / "cut", callbacks=[StopAtStep()], within_epoch=0.0)
+    names = sorted(path.name for path in (tmp_path / "cut/backup").iterdir())
+    assert names == ["epoch_00002_step_00000001", "epoch_00002_step_00000002"]
+    steps = []
+    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
+    assert len(fit(resumed, tmp_path / "cut", callbacks=[count], within_epoch=1e9)) == 2
+    assert steps == [0, 1, 0, 1, 2, 3]
+    assert_close(resumed.get_weights(), whole.get_weights(), 1e-6)
+    assert_close(whole._before_average(), resumed._before_average(), 1e-6)
+    assert [epoch for epoch, _ in rows(tmp_path / "cut")] == [0, 1, 2, 3]
+    np.testing.assert_allclose(rows(tmp_path / "cut")[3], rows(tmp_path / "whole")[3], rtol=1e-5)
+    names = sorted(path.name for path in (tmp_path / "cut/backup").iterdir())
+    assert names == ["epoch_00003", "epoch_00004"]
 
 
 KILLED = """

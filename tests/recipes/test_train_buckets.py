@@ -26,7 +26,7 @@ def test_one_function_is_compiled_for_each_bucket(options, stage, wide_folder, t
     tiny_text_to_image().save_to_preset(tmp_path / "start")
     write_experiment(tmp_path / "experiment.py", 1e-2, passes=4, epochs=2)
     stage("latents", "--data", wide_folder, "--init", tmp_path / "start", "--bucket-step", "2")
-    made = {path.stem: np.load(path).shape for path in (tmp_path / "run").glob("latents_*.npy")}
+    made = {path.parts[-3]: np.load(path).shape for path in (tmp_path / "run").glob("latents_*/*/latents.npy")}
     sizes = {"8x8": (2, 1, 4, 4, 3), "6x10": (1, 1, 3, 5, 3), "10x6": (1, 1, 5, 3, 3)}
     assert made == {f"latents_train-{name}": shape for name, shape in sizes.items()}
     traced = []
