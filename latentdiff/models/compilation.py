@@ -43,34 +43,30 @@ def _compile(function, model):
 
 
 def _for_any_batch(function):
-    """A graph of TensorFlow, made once for all batch sizes: making it takes as long as several images."""
+    """A graph of TensorFlow, made once for all batch sizes: making it takes as long as several images.
+
+    Where other axes differ, as those of longer prompts do, a second one is made for all lengths.
+    """
     import tensorflow as tf
 
     # Without autograph, which would first rewrite all Python code on the way, that of Keras included.
-    traced, graphs = tf.function(function, autograph=False), {}
+    traced, known = tf.function(function, autograph=False, reduce_retracing=True), set()
 
     def call(*args, **kwargs):
-        given = tf.nest.map_structure(_as_tensor, (args, kwargs))
-        args, kwargs = tf.nest.map_structure(_any_batch, given)
-        key = repr((args, kwargs))
-        if key not in graphs:
-            graphs[key] = traced.get_concrete_function(*args, **kwargs)
-        args, kwargs = given
-        return graphs[key](*args, **kwargs)
+        specs, named = tf.nest.map_structure(_any_batch, (args, kwargs))
+        key = repr((specs, named))
+        if key not in known:
+            traced.get_concrete_function(*specs, **named)
+            known.add(key)
+        return traced(*args, **kwargs)
 
     return call
 
 
-def _as_tensor(value):
-    import tensorflow as tf
-
-    return tf.convert_to_tensor(value) if hasattr(value, "dtype") else value
-
-
 def _any_batch(value):
-    """What stands for a tensor of any batch size; other values as they are."""
+    """What stands for a tensor of any batch size; values of other kinds as they are."""
     import tensorflow as tf
 
-    if not tf.is_tensor(value):
+    if not hasattr(value, "dtype"):
         return value
-    return tf.TensorSpec([None, *value.shape[1:]] if value.shape.rank else [], value.dtype)
+    return tf.TensorSpec([None, *value.shape[1:]] if len(value.shape) else [], value.dtype)

@@ -13,7 +13,7 @@ from latentdiff.pipelines.arrays import masks_on_latents
 
 
 class Loop:
-    """The loop of one sampler. It is compiled when it first runs, and once more for inputs of other shapes.
+    """The loop of one sampler. It is compiled when it first runs, see `compile_function`.
 
     Args:
         pipeline: the `Pipeline` whose denoiser is asked.
