@@ -6,7 +6,8 @@ import logging
 
 from latentdiff.export.litert.embeddings import quantize_embeddings
 
-QUANTIZATIONS = ("none", "float16", "dynamic_int8")
+BYTES = {"none": 4, "float16": 2, "dynamic_int8": 1}  # of a weight
+QUANTIZATIONS = tuple(BYTES)
 FLOAT16 = {"num_bits": 16, "algorithm_key": "float_casting"}
 # Layers, by name, whose weights alone have 8 bits in "dynamic_int8": they compute with activations of 32 bits. Guidance
 # exaggerates what 8 bits do to the features of the text, and the text is read but once an image.
@@ -65,5 +66,5 @@ def quantize(content, quantization):
         recipes.add_weight_only_config(**{**every, "regex": WEIGHTS_ONLY}, num_bits=8)
     logging.getLogger("absl").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        work = quantizer.Quantizer(bytearray(content), recipes.get_quantization_recipe())
+        work = quantizer.Quantizer(memoryview(content), recipes.get_quantization_recipe())
         return bytes(work.quantize().quantized_model)
