@@ -23,8 +23,8 @@ def outside(models):
 def write_weights(content, arrays):
     """A LiteRT file whose inputs of these names are constants in place of inputs.
 
-    What only changes the layout of a weight is done here, and a product with a matrix becomes a dense layer, as the
-    converter makes of constants.
+    What only changes the layout of a weight is computed here, as the converter does with constants, and a product with
+    a matrix becomes a dense layer.
 
     Args:
         content: bytes of a file.
@@ -55,12 +55,13 @@ class _Binder:
 
         self.schema = schema
         self.model = model
+        self.dtypes = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT32: np.int32}
         self.buffers = {}  # of arrays that are written, by their place in memory and their layout
 
     def bind(self, graph, weights):
         """Makes tensors of a graph constants: `weights` is a dict of their indices to arrays."""
         weights = dict(weights)
-        graph.operators = [operator for operator in graph.operators if not self._laid_out(graph, operator, weights)]
+        graph.operators = [operator for operator in graph.operators if not self._folded(graph, operator, weights)]
         for operator in graph.operators:
             kind = self._kind(operator)
             if kind == self.schema.BuiltinOperator.BATCH_MATMUL:
@@ -73,18 +74,32 @@ class _Binder:
     def _kind(self, operator):
         return self.model.operatorCodes[operator.opcodeIndex].builtinCode
 
-    def _laid_out(self, graph, operator, weights):
-        """Whether an operator only lays a weight out anew; its output is then a weight, too."""
-        kinds, kind = self.schema.BuiltinOperator, self._kind(operator)
-        if kind not in (kinds.TRANSPOSE, kinds.RESHAPE) or operator.inputs[0] not in weights:
+    def _folded(self, graph, operator, weights):
+        """Whether an operator only lays a weight out anew, or takes constants alone; its output is then a weight."""
+        if not weights.keys() & set(operator.inputs):
             return False
-        weight, output = weights[operator.inputs[0]], operator.outputs[0]
+        kinds, kind = self.schema.BuiltinOperator, self._kind(operator)
+        values = [self._constant(graph, index, weights) for index in operator.inputs]
+        if values[0] is None:
+            return False
         if kind == kinds.TRANSPOSE:
-            axes = np.frombuffer(bytes(self.model.buffers[graph.tensors[operator.inputs[1]].buffer].data), np.int32)
-            weights[output] = weight.transpose(axes)
+            made = values[0].transpose(values[1])
+        elif kind == kinds.RESHAPE:
+            made = values[0].reshape(graph.tensors[operator.outputs[0]].shape)
+        elif kind == kinds.FULLY_CONNECTED:  # of an offset in front of a dense layer, which becomes one behind it
+            made = values[0] @ values[1].T + (0.0 if values[2] is None else values[2])
         else:
-            weights[output] = weight.reshape(graph.tensors[output].shape)
+            return False
+        weights[operator.outputs[0]] = made
         return True
+
+    def _constant(self, graph, index, weights):
+        """The values of a tensor that is a weight or a constant of float32 or int32, else None."""
+        if index in weights or index < 0:
+            return weights.get(index)
+        tensor = graph.tensors[index]
+        data, dtype = self.model.buffers[tensor.buffer].data, self.dtypes.get(tensor.type)
+        return None if data is None or dtype is None else np.frombuffer(data, dtype).reshape(tensor.shape)
 
     def _make_dense(self, graph, operator, weights):
         """FULLY_CONNECTED in place of BATCH_MATMUL with a matrix; its matrix is (outputs, inputs)."""
