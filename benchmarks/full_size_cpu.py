@@ -58,18 +58,21 @@ def export(preset, arguments):
 
 
 def edge(preset, arguments):
-    """The U-Net alone as a LiteRT file, its answer compared with that of Keras."""
+    """The U-Net alone as a LiteRT file, by the steps of an export, and its answer beside that of Keras."""
     from latentdiff.export.litert import file as litert_file
-    from latentdiff.export.litert import litert
-    from latentdiff.export.litert.parts import parts
+    from latentdiff.export.litert import half_precision, litert, parts, quantization
 
     pipeline = TextToImage.from_preset(preset)
-    part = parts(pipeline, 77, litert.ROWS, single_file=False)["denoiser"]
-    example = litert._example_texts(pipeline, 77)
-    content = litert._file("denoiser", part, arguments.quantization, example)
-    inputs = litert._example(part.inputs, example)
+    part = parts.parts(pipeline, 77, litert.ROWS, single_file=False)["denoiser"]
+    inputs = litert._example(part.inputs, litert._example_texts(pipeline, 77))
+    content = half_precision.bound_masks(litert_file.convert(part.function, part.models, part.inputs))
+    half_precision.check_range(content, inputs)
+    content = quantization.quantize(content, arguments.quantization)
+    litert_file.check(content)
+    written = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     expected, answer = part.function(**inputs)["prediction"], litert_file.run(content, inputs)["prediction"]
-    return {"bytes": len(content), "relative error": float(litert.relative_error(answer, expected))}
+    error = float(litert.relative_error(answer, expected))
+    return {"bytes": len(content), "relative error": error, "peak GB until it was written": written}
 
 
 WORK = {"import": import_folder, "generate": generate, "train": train, "export": export, "edge": edge}
