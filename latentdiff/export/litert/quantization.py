@@ -75,7 +75,7 @@ def quantize(content, quantization):
 
 
 def _flat_filters():
-    """A context in which litert-quantizer gets filters as matrices: 0.11 can't quantize those above 32 MiB otherwise."""
+    """A context in which litert-quantizer gets filters as matrices: 0.11 fails on others above 32 MiB."""
     from litert_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor
 
     real = uniform_quantize_tensor.uniform_quantize
