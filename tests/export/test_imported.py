@@ -142,6 +142,16 @@ def test_int8(imported, edges, given):
 
 
 @needs_runtime
+def test_xl(tmp_path):
+    """Two text encoders, a vector of the whole prompt, and the sizes of the image; the empty prompt is zeros."""
+    pipeline = TextToImage.from_diffusers(write_folder(tmp_path / "xl", golden("xl")), image_size=SIDE)
+    folder = export_litert(pipeline, tmp_path / "edge", "float16", samplers=[])
+    assert {"pooled_context", "image_sizes"} < EdgePipeline(folder).manifest["parts"]["denoiser"]["inputs"].keys()
+    received, expected = compare(pipeline, folder, None)
+    assert gap(received, expected) <= 2
+
+
+@needs_runtime
 def test_the_command_on_the_edge(imported, edges, tmp_path):
     """`python generate.py` in the exported folder, as the page has it."""
     words = [PROMPT, "--seed", "3", "--num-steps", "6", "--output", str(tmp_path / "made.png")]

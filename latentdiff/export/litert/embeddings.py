@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from latentdiff.export.litert.file_format import operator_code, read, write
+
 MIN_ENTRIES = 2**16  # a smaller table is not worth two more operators
 
 
@@ -15,14 +17,12 @@ def quantize_embeddings(content, quantization):
         quantization: "float16" or "dynamic_int8".
 
     Returns:
-        bytes.
+        bytearray.
     """
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    model = read(content)
     for graph in model.subgraphs:
         _Editor(model, graph).narrow_lookups(quantization)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return write(model)
 
 
 class _Editor:
@@ -88,7 +88,7 @@ class _Editor:
         return data if data is not None and len(data) else None
 
     def _values(self, tensor):
-        return np.frombuffer(bytes(self._data(tensor)), np.float32).reshape(tensor.shape)
+        return np.frombuffer(self._data(tensor), np.float32).reshape(tensor.shape)
 
     def _drop(self, tensor):
         """Takes the content of a constant out of the file, unless something else reads it too."""
@@ -110,26 +110,16 @@ class _Editor:
 
     def _constant(self, name, kind, values):
         buffer = self.schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        buffer.data = values
         self.model.buffers.append(buffer)
         return self._tensor(name, kind, values.shape, len(self.model.buffers) - 1)
 
     def _operator(self, name, inputs, output, options=None):
         operator = self.schema.OperatorT()
-        operator.opcodeIndex = self._code(getattr(self.schema.BuiltinOperator, name))
+        operator.opcodeIndex = operator_code(self.model, name)
         operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
         if options is not None:
             kind = type(options).__name__.removesuffix("T")
             operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, kind)
             operator.builtinOptions = options
         return operator
-
-    def _code(self, builtin):
-        for index, code in enumerate(self.model.operatorCodes):
-            if code.builtinCode == builtin:
-                return index
-        code = self.schema.OperatorCodeT()
-        code.builtinCode, code.version = builtin, 3
-        code.deprecatedBuiltinCode = min(builtin, 127)
-        self.model.operatorCodes.append(code)
-        return len(self.model.operatorCodes) - 1

@@ -9,6 +9,8 @@ import tempfile
 import keras
 import numpy as np
 
+from latentdiff.export.litert.outside_weights import outside, write_weights
+
 MAX_BYTES = 2**31 - 1  # offsets in a LiteRT file are signed 32-bit numbers
 MAX_RANK = 4  # of LiteRT on GPUs
 FORBIDDEN = ("BROADCAST_TO", "CUSTOM", "READ_VARIABLE", "VAR_HANDLE")
@@ -23,30 +25,45 @@ def convert(function, models, inputs):
         inputs: dict of names to `keras.InputSpec`s of fixed shape.
 
     Returns:
-        bytes.
+        bytearray.
 
     Raises:
         ValueError: the function needs an operator that LiteRT does not have; names it.
     """
     import tensorflow as tf
 
+    large, small = outside(models)
+    small = [(weight, weight.numpy()) for weight in small]
+    specs = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()]
+    specs += [tf.TensorSpec(weight.shape, weight.dtype, name=name) for name, weight in large.items()]
+
+    def serve(*values):
+        mapping = [*zip(large.values(), values[len(inputs) :], strict=True)]
+        with keras.StatelessScope([*mapping, *((weight, tf.constant(array)) for weight, array in small)]):
+            return function(**dict(zip(inputs, values, strict=False)))
+
     # Through an ExportArchive, since a tf.Module converts without complaint into a file that answers NaN.
     archive = keras.export.ExportArchive()
-    for model in models:
-        archive.track(model)
-    specs = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()]
-    archive.add_endpoint("serve", lambda *values: function(**dict(zip(inputs, values, strict=True))), specs)
+    archive.add_endpoint("serve", serve, specs)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
-            return converter.convert()
+            content = converter.convert()
         except Exception as error:
             missing = sorted(set(re.findall(r"'?(tf\.\w+)'? op is neither a custom op nor a flex op", str(error))))
             if not missing:
                 raise
             raise ValueError(f"LiteRT has no operator for {', '.join(missing)}.") from error
+    return write_weights(content, {name: _values(weight) for name, weight in large.items()})
+
+
+def _values(weight):
+    """The values of a Keras variable, not copied."""
+    import tensorflow as tf
+
+    return np.asarray(memoryview(tf.convert_to_tensor(weight.value)))
 
 
 @contextlib.contextmanager
@@ -113,4 +130,4 @@ def run(content, inputs, num_threads=2):
     """What a LiteRT file answers: dict of arrays -> dict of arrays."""
     from ai_edge_litert.interpreter import Interpreter
 
-    return Interpreter(model_content=content, num_threads=num_threads).get_signature_runner()(**inputs)
+    return Interpreter(model_content=bytes(content), num_threads=num_threads).get_signature_runner()(**inputs)

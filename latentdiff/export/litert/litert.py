@@ -14,7 +14,7 @@ from latentdiff.export.litert.half_precision import bound_masks, check_range
 from latentdiff.export.litert.manifest import FORMAT, MANIFEST_FILE, manifest
 from latentdiff.export.litert.needs import check_needs
 from latentdiff.export.litert.parts import PARTS, parts
-from latentdiff.export.litert.quantization import LEVELS, TOLERANCES, check_quantization, quantize
+from latentdiff.export.litert.quantization import BYTES, LEVELS, TOLERANCES, check_quantization, quantize
 from latentdiff.export.litert.steps import PRESET, exported_samplers, step_parts
 from latentdiff.export.litert.tokenizer_json import tokenizer_json
 from latentdiff.export.web.page import PAGE_FILES, VENDORED, add_web_page
@@ -75,8 +75,8 @@ def export_litert(
     exported = exported_samplers(text_to_image.sampler, samplers)
     tokens = tokenizer_json(text_to_image.model.text_encoder.tokenizer)
     made = parts(text_to_image, num_tokens, ROWS, single_file)
-    _check_sizes(made)
     quantization = check_quantization(quantization, made)
+    _check_sizes(made, quantization)
     steps = step_parts(text_to_image, exported)
     quantization |= dict.fromkeys(steps, "none")  # they are small, and exact
     made |= steps
@@ -142,15 +142,16 @@ def _check_shapes(specs):
             raise ValueError(f"The network must take text alone to be a LiteRT file. Received: one that takes {name!r}")
 
 
-def _check_sizes(made):
-    """Raises ValueError for a part that is too large for a file. A smaller one is made of one with 32 bits a weight."""
+def _check_sizes(made, quantization):
+    """Raises ValueError for a part whose weights are too large for a file."""
     for name, part in made.items():
         weights = {id(weight): math.prod(weight.shape) for model in part.models for weight in model.variables}
-        size = 4 * sum(weights.values())
+        size = BYTES[quantization[name]] * sum(weights.values())
         if size > litert_file.MAX_BYTES:
             raise ValueError(
-                f"{name}.tflite can't be made: its weights take {size / 1e9:.2f} GB with 32 bits each, and a LiteRT "
-                f"file, of which smaller ones are made, has at most {litert_file.MAX_BYTES / 1e9:.2f} GB."
+                f"{name}.tflite can't be made: its weights take {size / 1e9:.2f} GB for quantization "
+                f"{quantization[name]!r}, and a LiteRT file, the only one of a part, has at most "
+                f"{litert_file.MAX_BYTES / 1e9:.2f} GB."
             )
 
 

@@ -1,12 +1,17 @@
 """Smaller and faster LiteRT files: weights with 16 or 8 bits, by `litert-quantizer`."""
 
 import contextlib
+import dataclasses
 import io
 import logging
+from unittest import mock
+
+import numpy as np
 
 from latentdiff.export.litert.embeddings import quantize_embeddings
 
-QUANTIZATIONS = ("none", "float16", "dynamic_int8")
+BYTES = {"none": 4, "float16": 2, "dynamic_int8": 1}  # of a weight
+QUANTIZATIONS = tuple(BYTES)
 FLOAT16 = {"num_bits": 16, "algorithm_key": "float_casting"}
 # Layers, by name, whose weights alone have 8 bits in "dynamic_int8": they compute with activations of 32 bits. Guidance
 # exaggerates what 8 bits do to the features of the text, and the text is read but once an image.
@@ -64,6 +69,22 @@ def quantize(content, quantization):
         recipes.add_dynamic_config(**every, num_bits=8)
         recipes.add_weight_only_config(**{**every, "regex": WEIGHTS_ONLY}, num_bits=8)
     logging.getLogger("absl").setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        work = quantizer.Quantizer(bytearray(content), recipes.get_quantization_recipe())
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), _flat_filters():
+        work = quantizer.Quantizer(memoryview(content), recipes.get_quantization_recipe())
         return bytes(work.quantize().quantized_model)
+
+
+def _flat_filters():
+    """A context in which litert-quantizer gets filters as matrices: 0.11 fails on others above 32 MiB."""
+    from litert_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor
+
+    real = uniform_quantize_tensor.uniform_quantize
+
+    def uniform_quantize(values, params, is_blockwise_quant=False):
+        if values.ndim != 4 or params.quantized_dimension != 0:
+            return real(values, params, is_blockwise_quant)
+        rows = {name: np.reshape(getattr(params, name), (-1, 1)) for name in ("scale", "zero_point")}
+        flat = real(values.reshape(len(values), -1), dataclasses.replace(params, **rows), is_blockwise_quant)
+        return flat.reshape(values.shape)
+
+    return mock.patch.object(uniform_quantize_tensor, "uniform_quantize", uniform_quantize)

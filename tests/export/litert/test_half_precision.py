@@ -7,7 +7,8 @@ from harness import first_fast, needs_tensorflow
 from keras import ops
 
 from latentdiff.export.litert import file as litert_file
-from latentdiff.export.litert.half_precision import MAX_FLOAT16, _constants, bound_masks, check_range
+from latentdiff.export.litert.file_format import read
+from latentdiff.export.litert.half_precision import MAX_FLOAT16, bound_masks, check_range, constants
 
 pytest.importorskip("ai_edge_litert")
 pytestmark = needs_tensorflow
@@ -15,12 +16,6 @@ pytestmark = needs_tensorflow
 
 def file_of(function, *shape):
     return litert_file.convert(lambda x: {"y": function(x)}, [], {"x": keras.InputSpec("float32", shape)})
-
-
-def constants(content):
-    from ai_edge_litert import schema_py_generated as schema
-
-    return [values for _, values in _constants(schema.Model.GetRootAs(content, 0))]
 
 
 @pytest.mark.parametrize("hidden", first_fast([-1e9, 1e9, 0.7 * np.finfo("float32").max]))
@@ -68,5 +63,5 @@ def test_sums_whose_mean_is_small_are_refused():
 @pytest.mark.parametrize("name", ["text_encoder", "denoiser", "decoder", "encoder"])
 def test_exported_files_stay_within_float16(name, tiny_export):
     content = (tiny_export[1] / f"{name}.tflite").read_bytes()
-    found = [np.abs(values).max(initial=0.0) for values in constants(content)]
+    found = [np.abs(values).max(initial=0.0) for _, values in constants(read(content))]
     assert found and max(found) <= MAX_FLOAT16

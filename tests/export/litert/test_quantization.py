@@ -69,6 +69,20 @@ def test_the_text_encoder_is_spared(name, widened):
     assert ("DEQUANTIZE" in {operator.name for operator in litert_file.operators(small)}) == widened
 
 
+@pytest.mark.slow
+def test_filters_of_more_than_32_mib():
+    """litert-quantizer takes another way for them."""
+    pytest.importorskip("litert_quantizer")
+    conv = keras.layers.Conv2D(1024, 3, padding="same", data_format="channels_last")
+    conv.build((1, 4, 4, 1024))
+    assert 4 * conv.kernel.numpy().size > 32 * 2**20
+    x = np.random.default_rng(0).standard_normal((1, 4, 4, 1024)).astype("float32")
+    content = litert_file.convert(lambda x: {"y": conv(x)}, [conv], {"x": keras.InputSpec("float32", x.shape)})
+    small = quantize(content, "dynamic_int8")
+    assert len(small) < 0.26 * len(content)
+    assert 0 < relative_error(litert_file.run(small, {"x": x})["y"], conv(x)) < 0.02
+
+
 def test_small_tables_stay(tiny_export):
     content = (tiny_export[1] / "text_encoder.tflite").read_bytes()
     kinds = [operator.name for operator in litert_file.operators(content)]
