@@ -145,6 +145,7 @@ class TextEncoder(TokenRows, keras.Model):
             dict of `context`, float32 (batch, tokens, dim), and `context_mask`, bool (batch, tokens); with a backbone
             such as `ClipPair` also of `pooled_context`, float32 (batch, dim).
         """
+        token_ids = ops.convert_to_tensor(token_ids)
         return {**self._features(token_ids, training), "context_mask": self.mask(token_ids)}
 
     def conditioning_spec(self, num_tokens=None):

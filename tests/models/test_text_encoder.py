@@ -298,3 +298,11 @@ def test_a_copy_without_vocabulary_says_what_to_do():
     assert "\n" not in str(error.value)
     copy.tokenizer = encoder.tokenizer
     np.testing.assert_array_equal(copy.tokenize(["a cat"]), encoder.tokenize(["a cat"]))
+
+
+def test_token_ids_may_be_an_array():
+    tiny = make_bert(8)
+    encoder = TextEncoder(tiny.backbone, tiny.tokenizer, 8)  # no separator, which would make tensors of them
+    token_ids = encoder.tokenize(PROMPTS)
+    context, mask = encoder.encode(PROMPTS)
+    assert_close(encoder.condition(token_ids), {"context": context, "context_mask": mask})

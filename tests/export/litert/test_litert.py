@@ -332,7 +332,7 @@ def runner_of(content):
     from ai_edge_litert.interpreter import Interpreter
 
     litert_file.check(content)
-    return Interpreter(model_content=content).get_signature_runner()
+    return Interpreter(model_content=bytes(content)).get_signature_runner()
 
 
 def test_the_manifest_is_json_for_everybody(tiny_export):
