@@ -194,6 +194,7 @@ def make_inputs(folder):
         Image.new("RGB", (8, 8), (60 * row, 9, 9)).save(folder / "mine" / f"{row}.png")
         (folder / "mine" / f"{row}.txt").write_text(caption)
     preset, data = folder / "tiny", ["--data", folder / "mine"]
+    diffusers, clip = folder / "diffusers", folder / "clip"
 
     def train(stage, *options):
         return lambda out: ["train", stage, "--experiment", folder / "experiment.py", "--output", out / "run", *options]
@@ -201,11 +202,14 @@ def make_inputs(folder):
     latents, distilled = train("latents", *data, "--init", preset), ["--init", preset, "--lora-rank", 1]
 
     def prepare():
+        from convert.tiny_folders import golden, write_folder
         from harness import tiny_text_to_image
 
         from latentdiff import cli
 
         tiny_text_to_image().save_to_preset(preset)
+        write_folder(diffusers, golden("sd1"))
+        cli.main(["import", str(diffusers), "--output", str(clip)])
         cli.main([*map(str, latents(folder / "encoded"))])
 
     in_a_fork(prepare)
@@ -217,9 +221,10 @@ def make_inputs(folder):
         "train diffusion": Command(train("diffusion", "--init", preset), folder / "encoded"),
         "train distillation": Command(train("distillation", *distilled), folder / "encoded"),
         "explain": Command(lambda out: [*figures, "--output", out / "figures"]),
-        "export diffusers": Command(lambda out: ["export", "diffusers", preset, "--output", out / "exported"]),
+        "export diffusers": Command(lambda out: ["export", "diffusers", clip, "--output", out / "exported"]),
         "export saved-model": Command(lambda out: [*_export("saved-model", preset), out / "exported" / "1"]),
         "export litert": Command(lambda out: [*_export("litert", preset), out / "exported", "--samplers", "ddim"]),
+        "import": Command(lambda out: ["import", diffusers, "--output", out / "imported"]),
         "info": Command(lambda out: ["info", preset]),
     }
 

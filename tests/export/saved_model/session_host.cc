@@ -1,15 +1,19 @@
 // Loads a SavedModel as TF Serving does and runs one signature: the C library of the TensorFlow wheel, no Python.
 //
-// session_host FOLDER SIGNATURE LIBRARIES < requests > answers
+// session_host FOLDER SIGNATURE LIBRARIES [afresh] < requests > answers
 //   LIBRARIES: shared libraries with further kernels, separated by ':', or '-' for none.
+//   afresh: load the SavedModel anew for each request, as for a new version, before the one in memory is unloaded; the
+//   resident megabytes behind each answer go to stderr, a line each.
 //   requests, answers: tensors, one after another, see read_tensor and write_tensor; an empty line after each request
 //   and after each answer. The answer to a request that fails is one text, "error".
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <iostream>
 #include <map>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -132,10 +136,79 @@ void write_tensor(std::ostream& out, const std::string& name, TF_Tensor* tensor)
   }
 }
 
+// A SavedModel in memory, with one of its signatures.
+class Model {
+ public:
+  Model(const char* folder, const std::string& signature) : status_(TF_NewStatus()), graph_(TF_NewGraph()) {
+    TF_SessionOptions* options = TF_NewSessionOptions();
+    TF_Buffer* meta_graph = TF_NewBuffer();
+    const char* tags[] = {"serve"};
+    session_ = TF_LoadSessionFromSavedModel(options, nullptr, folder, tags, 1, graph_, meta_graph, status_);
+    check(status_);
+    std::string content(static_cast<const char*>(meta_graph->data), meta_graph->length);
+    TF_DeleteBuffer(meta_graph);
+    TF_DeleteSessionOptions(options);
+    auto signatures = entries(content, 5);  // MetaGraphDef.signature_def
+    if (!signatures.count(signature)) fail("no signature " + signature, 4);
+    inputs_ = entries(signatures[signature], 1);
+    for (auto& entry : entries(signatures[signature], 2)) {
+      names_.push_back(entry.first);
+      outputs_.push_back(place(graph_, entry.second));
+    }
+  }
+
+  ~Model() {
+    TF_CloseSession(session_, status_);
+    TF_DeleteSession(session_, status_);
+    TF_DeleteGraph(graph_);
+    TF_DeleteStatus(status_);
+  }
+
+  // Reads a request, runs it and writes the answer.
+  void answer(std::istream& in, std::ostream& out) {
+    std::vector<TF_Output> inputs;
+    std::vector<TF_Tensor*> values, answers(outputs_.size());
+    std::string name;
+    for (TF_Tensor* tensor; read_tensor(in, &name, &tensor);) {
+      if (!inputs_.count(name)) fail("no input " + name, 4);
+      inputs.push_back(place(graph_, inputs_[name]));
+      values.push_back(tensor);
+    }
+    TF_SessionRun(session_, nullptr, inputs.data(), values.data(), inputs.size(), outputs_.data(), answers.data(),
+                  outputs_.size(), nullptr, 0, nullptr, status_);
+    if (TF_GetCode(status_) == TF_OK) {
+      for (size_t index = 0; index < names_.size(); ++index) write_tensor(out, names_[index], answers[index]);
+      for (TF_Tensor* tensor : answers) TF_DeleteTensor(tensor);
+    } else {
+      std::string error = error_of(status_);
+      out << "error " << TF_STRING << " 0\n" << error.size() << '\n' << error;
+    }
+    for (TF_Tensor* tensor : values) TF_DeleteTensor(tensor);
+    out << '\n' << std::flush;
+  }
+
+ private:
+  TF_Status* status_;
+  TF_Graph* graph_;
+  TF_Session* session_;
+  std::map<std::string, std::string> inputs_;
+  std::vector<std::string> names_;
+  std::vector<TF_Output> outputs_;
+};
+
+// Resident megabytes of this process.
+long memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind("VmRSS:", 0) == 0) return std::stol(line.substr(6)) / 1024;
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) fail("usage: session_host FOLDER SIGNATURE LIBRARIES", 2);
+  bool afresh = argc == 5 && !std::strcmp(argv[4], "afresh");
+  if (argc != 4 && !afresh) fail("usage: session_host FOLDER SIGNATURE LIBRARIES [afresh]", 2);
   tensorflow::DisableXlaCompilation();
   TF_Status* status = TF_NewStatus();
   std::istringstream libraries(std::strcmp(argv[3], "-") ? argv[3] : "");
@@ -143,44 +216,11 @@ int main(int argc, char** argv) {
     TF_LoadLibrary(library.c_str(), status);
     check(status);
   }
-
-  TF_Graph* graph = TF_NewGraph();
-  TF_SessionOptions* options = TF_NewSessionOptions();
-  TF_Buffer* meta_graph = TF_NewBuffer();
-  const char* tags[] = {"serve"};
-  TF_Session* session = TF_LoadSessionFromSavedModel(options, nullptr, argv[1], tags, 1, graph, meta_graph, status);
-  check(status);
-
-  std::string content(static_cast<const char*>(meta_graph->data), meta_graph->length);
-  auto signatures = entries(content, 5);  // MetaGraphDef.signature_def
-  if (!signatures.count(argv[2])) fail(std::string("no signature ") + argv[2], 4);
-  auto input_infos = entries(signatures[argv[2]], 1), output_infos = entries(signatures[argv[2]], 2);
-
-  std::vector<std::string> names;
-  std::vector<TF_Output> outputs;
-  for (auto& entry : output_infos) {
-    names.push_back(entry.first);
-    outputs.push_back(place(graph, entry.second));
-  }
+  std::unique_ptr<Model> model;
   while (std::cin.peek() != EOF) {
-    std::vector<TF_Output> inputs;
-    std::vector<TF_Tensor*> values;
-    std::string name;
-    for (TF_Tensor* tensor; read_tensor(std::cin, &name, &tensor);) {
-      if (!input_infos.count(name)) fail("no input " + name, 4);
-      inputs.push_back(place(graph, input_infos[name]));
-      values.push_back(tensor);
-    }
-    std::vector<TF_Tensor*> answers(outputs.size());
-    TF_SessionRun(session, nullptr, inputs.data(), values.data(), inputs.size(), outputs.data(), answers.data(),
-                  outputs.size(), nullptr, 0, nullptr, status);
-    if (TF_GetCode(status) == TF_OK) {
-      for (size_t index = 0; index < names.size(); ++index) write_tensor(std::cout, names[index], answers[index]);
-    } else {
-      std::string error = error_of(status);
-      std::cout << "error " << TF_STRING << " 0\n" << error.size() << '\n' << error;
-    }
-    std::cout << '\n' << std::flush;
+    if (!model || afresh) model = std::make_unique<Model>(argv[1], argv[2]);  // then the one before is unloaded
+    model->answer(std::cin, std::cout);
+    if (afresh) std::cerr << memory() << std::endl;
   }
   std::_Exit(0);
 }

@@ -42,15 +42,25 @@ def run(program, folder, signature, *requests, libraries=()):
     Raises:
         RuntimeError: the program failed as a whole; with what it says.
     """
-    arguments = [str(program), str(folder), signature, ":".join(libraries) or "-"]
+    answers, _ = _run(program, folder, signature, requests, libraries)
+    return answers[0] if len(requests) == 1 else answers
+
+
+def run_afresh(program, folder, signature, *requests, libraries=()):
+    """As `run`, with the SavedModel loaded anew for each request: the answers, and the resident megabytes after each."""
+    answers, said = _run(program, folder, signature, requests, libraries, "afresh")
+    return answers, [int(line) for line in said.decode().splitlines() if line.isdecimal()]
+
+
+def _run(program, folder, signature, requests, libraries, *options):
+    arguments = [str(program), str(folder), signature, ":".join(libraries) or "-", *options]
     tensors = [[_encode(name, values) for name, values in request.items()] for request in requests]
     stream = b"".join(b"".join([*of_request, b"\n"]) for of_request in tensors)
     done = subprocess.run(arguments, input=stream, capture_output=True, timeout=300)
     if done.returncode:
         raise RuntimeError(f"exit {done.returncode}: {done.stderr.decode()[-600:]}")
     answers = io.BytesIO(done.stdout)
-    decoded = [dict(_decode(answers)) for _ in requests]
-    return decoded[0] if len(requests) == 1 else decoded
+    return [dict(_decode(answers)) for _ in requests], done.stderr
 
 
 def _encode(name, values):

@@ -40,11 +40,15 @@ def program(tmp_path_factory):
     return session_host.build(tmp_path_factory.mktemp("host"))
 
 
-def test_prompts_without_python(pipeline, right, program, tmp_path):
-    folder = export_saved_model(pipeline, tmp_path / "emoji-128" / "1")
+@pytest.fixture(scope="module")
+def served(pipeline, tmp_path_factory):
+    return export_saved_model(pipeline, tmp_path_factory.mktemp("served") / "emoji-128" / "1")
+
+
+def test_prompts_without_python(served, right, program):
     for count in (1, 3, 8):
         request = {name: np.asarray(values)[:count] for name, values in REQUEST.items()}
-        answer = session_host.run(program, folder, "png", request, libraries=session_host.text_kernels())
+        answer = session_host.run(program, served, "png", request, libraries=session_host.text_kernels())
         pictures = [np.asarray(Image.open(io.BytesIO(content))) for content in answer["image_bytes"]]
         assert gap(pictures, right[:count]) <= LEVELS
 
@@ -54,3 +58,14 @@ def test_token_ids_without_python(pipeline, right, program, tmp_path):
     request = with_token_ids(pipeline, pick(REQUEST, range(8)))
     answer = session_host.run(program, folder, "serving_default", request)
     assert gap(answer["images"], right) <= LEVELS
+
+
+def test_memory_stays_flat_over_versions(served, right, program):
+    request = {name: np.asarray(values)[:1] for name, values in REQUEST.items()}
+    libraries = session_host.text_kernels()
+    answers, megabytes = session_host.run_afresh(
+        program, folder, "serving_default", *[request] * 6, libraries=libraries
+    )
+    assert max(gap(answer["images"], right[:1]) for answer in answers) <= LEVELS
+    print("resident megabytes after each version:", megabytes)
+    assert len(megabytes) == 6 and megabytes[-1] < 1.1 * megabytes[1]
