@@ -47,7 +47,7 @@ def run(program, folder, signature, *requests, libraries=()):
 
 
 def run_afresh(program, folder, signature, *requests, libraries=()):
-    """As `run`, with the SavedModel loaded anew for each request: the answers, and the resident megabytes after each."""
+    """As `run`, with the SavedModel loaded anew for each request: answers, and the resident megabytes after each."""
     answers, said = _run(program, folder, signature, requests, libraries, "afresh")
     return answers, [int(line) for line in said.decode().splitlines() if line.isdecimal()]
 

@@ -64,7 +64,7 @@ def test_memory_stays_flat_over_versions(served, right, program):
     request = {name: np.asarray(values)[:1] for name, values in REQUEST.items()}
     libraries = session_host.text_kernels()
     answers, megabytes = session_host.run_afresh(
-        program, folder, "serving_default", *[request] * 6, libraries=libraries
+        program, served, "serving_default", *[request] * 6, libraries=libraries
     )
     assert max(gap(answer["images"], right[:1]) for answer in answers) <= LEVELS
     print("resident megabytes after each version:", megabytes)
