@@ -131,8 +131,11 @@ def test_parquet_rows(names, count, data):
         assert was_refused or len(rows) == count and all(row.caption for row in rows)
 
 
-EDGES = [float("nan"), float("inf"), float("-inf"), -1.0, 0.0, 1.0, 3e38, -3e38]
-TENSORS = {"int32": st.integers(-(2**31), 2**31 - 1), "float32": st.floats(width=32) | st.sampled_from(EDGES)}
+EDGES = [float("nan"), float("inf"), float("-inf"), -1.0, 0.0, 1.0, 1e30, 3e38, -3e38]
+TENSORS = {
+    "int32": st.integers(-(2**31), 2**31 - 1),
+    "float32": st.floats(width=32) | st.sampled_from(EDGES).map(lambda edge: float(np.float32(edge))),
+}
 
 
 @given(st.data())
@@ -166,3 +169,17 @@ def test_texts_of_a_served_request(texts):
     for text, used, said in zip(texts, made, warnings.texts.numpy(), strict=True):
         assert used.decode("utf-8") == text.decode("utf-8", "replace") or said
         assert (used == text) == (not said)
+
+
+def test_an_interval_beyond_the_largest_number_is_empty():
+    """Found by the search above: 1e30 stands for infinity, so nothing lies between it and infinity."""
+    pytest.importorskip("tensorflow")
+    from latentdiff.export.saved_model import request_bounds as bounds
+
+    values = {row.wire: np.zeros((2, *row.shape), row.dtype) for row in bounds.NUMBERS}
+    values["guidance_interval"] = np.array([[1e30, np.inf], [1.0, np.inf]], "float32")
+    defaults = {"num_steps": 3, "guidance_scale": 2.0, "guidance_rescale": 0.0, "guidance_interval": (0.0, 1e30)}
+    warnings = bounds.Warnings(values["seeds"])
+    used = bounds.bound_settings(values, defaults, {"num_steps": 100}, warnings)["guidance_interval"].numpy()
+    np.testing.assert_array_equal(used, np.array([[0.0, 1e30], [1.0, np.inf]], "float32"))
+    assert b"guidance_interval" in warnings.texts.numpy()[0] and b"guidance_interval" not in warnings.texts.numpy()[1]

@@ -6,7 +6,7 @@ no error here: the row gets the nearest image that can be made, and a warning th
 
 import dataclasses
 
-from latentdiff.settings.table import DRAWN, DRAWN_SEEDS, MAX_PROMPT_BYTES, UNSET
+from latentdiff.settings.table import DRAWN, DRAWN_SEEDS, LARGEST, MAX_PROMPT_BYTES, UNSET
 from latentdiff.settings.wire import SERVED
 
 NUMBERS = [row for row in SERVED if row.kind is not str]
@@ -98,7 +98,10 @@ def _within(row, asked, default):
     if row.dtype == "float32" and row.high is None:
         high = float("inf")
     number = tf.clip_by_value(number, tf.cast(row.low, row.dtype), tf.cast(high, row.dtype))
-    return tf.where(number[:, :1] < number[:, 1:], number, default) if row.kind is tuple else number
+    if row.kind is not tuple:
+        return number
+    edges = tf.minimum(number, LARGEST)  # which stands for infinity
+    return tf.where(edges[:, :1] < edges[:, 1:], number, default)
 
 
 def _all(flags, row):
