@@ -22,9 +22,7 @@ class ArrayRecordShards(Source):
         try:
             self.records = array_record_data_source.ArrayRecordDataSource(self.shards)
         except (RuntimeError, ValueError, OSError) as error:
-            raise ValueError(
-                f"`source` must hold readable ArrayRecord shards. Received: {self.shards} ({error})"
-            ) from error
+            raise self._refused(error) from error
 
     def __len__(self):
         return len(self.records)
@@ -40,10 +38,11 @@ class ArrayRecordShards(Source):
         try:
             records = self.records.__getitems__(numbers)  # in a large file fifty times as fast as one by one
         except Exception as error:  # the reader has errors of its own, of no common class
-            raise ValueError(
-                f"`source` must hold readable ArrayRecord shards. Received: {self.shards} ({error})"
-            ) from error
+            raise self._refused(error) from error
         return [self._row(number, data) for number, data in zip(numbers, records, strict=True)]
+
+    def _refused(self, error):
+        return ValueError(f"`source` must hold readable ArrayRecord shards. Received: {self.shards} ({error})")
 
     def _row(self, index, data):
         where = f"{self.shards[0] if len(self.shards) == 1 else f'{len(self.shards)} shards'}, record {index}"

@@ -114,15 +114,17 @@ def load_latents(folder, name, autoencoder, image_size=None):
             f"Received: {len(missing)} missing, such as {', '.join(missing[:5])}"
         )
     try:
-        latents, records = ShardedArray([shard / "latents.npy" for shard in shards]), ShardedRecords(shards)
-        if (shards[0] / "std.npy").is_file():
-            latents.deviations = ShardedArray([shard / "std.npy" for shard in shards])
+        return _open_shards(shards)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{path} is damaged: remove it, and {AGAIN}. Received: {error}") from error
+
+
+def _open_shards(shards):
+    latents, records = ShardedArray([shard / "latents.npy" for shard in shards]), ShardedRecords(shards)
+    if (shards[0] / "std.npy").is_file():
+        latents.deviations = ShardedArray([shard / "std.npy" for shard in shards])
     if len(latents) != len(records):
-        raise ValueError(
-            f"{path} is damaged: remove it, and {AGAIN}. Received: {len(latents)} rows, {len(records)} records"
-        )
+        raise ValueError(f"{len(latents)} rows, {len(records)} records")
     return latents, records
 
 

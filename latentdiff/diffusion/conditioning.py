@@ -54,10 +54,10 @@ def replaced(conditioning, members):
         members: dict of n rows.
     """
 
-    def repeated(member, own):
-        return ops.concatenate([member] * (own.shape[0] // member.shape[0]))
+    def for_all_parts(name, member):
+        return repeated(member, conditioning[name].shape[0] // member.shape[0])
 
-    return {**conditioning, **{name: repeated(member, conditioning[name]) for name, member in members.items()}}
+    return {**conditioning, **{name: for_all_parts(name, member) for name, member in members.items()}}
 
 
 def as_floats(conditioning):

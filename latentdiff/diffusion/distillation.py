@@ -56,20 +56,6 @@ class TwoStepTarget:
         parts = (self.sampler.timesteps(places + part, num_steps, self.noise_schedule) for part in (0.0, 0.5, 1.0))
         return tuple(Moment(self.noise_schedule, timesteps) for timesteps in parts)
 
-    def __call__(self, teacher, noisy_latents, moments):
-        """The clean latents and the noise that the student must see in noisy latents.
-
-        Args:
-            teacher: a denoiser.
-            noisy_latents: float32 (batch, h, w, channels), at the first moment.
-            moments: those of the step, see `moments`.
-
-        Returns:
-            pred_latents, pred_noise: float32, shaped like `noisy_latents`.
-        """
-        here, _, there = moments
-        return line_through(noisy_latents, self.two_steps(teacher, noisy_latents, moments), here, there)
-
     def two_steps(self, teacher, noisy_latents, moments):
         """Where two steps of the teacher lead, from the first moment over the second to the third."""
         here, middle, there = moments

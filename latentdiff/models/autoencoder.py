@@ -162,7 +162,7 @@ class Autoencoder(TrainableModel):
 
     def call(self, images, training=False):
         images = self._checked(images)
-        mean, log_variance = self._moments(images)
+        mean, log_variance = self.moments(images)
         latents = mean
         if training:
             draws = replicas.draw(keras.random.normal, ops.shape(mean), self.seed_generator)
@@ -209,7 +209,7 @@ class Autoencoder(TrainableModel):
         Returns:
             float32 (batch, height / downsampling, width / downsampling, latent_channels).
         """
-        latents, log_variance = self._moments(self._checked(images))
+        latents, log_variance = self.moments(images)
         if sample:
             draws = replicas.draw(keras.random.normal, ops.shape(latents), seed)
             latents = latents + ops.exp(0.5 * log_variance) * draws
@@ -230,7 +230,7 @@ class Autoencoder(TrainableModel):
                 dict with them under "images", or a dataset of batches of those.
             batch_size: images encoded at a time, where they come in no batches.
         """
-        moments = compile_function(lambda batch: self._moments(self._checked(batch))[0], self)
+        moments = compile_function(lambda batch: self.moments(batch)[0], self)
         totals = np.zeros((2, self.latent_channels))
         count = 0
         for batch in image_batches(images, batch_size):
@@ -257,9 +257,9 @@ class Autoencoder(TrainableModel):
         deviation = ops.sqrt(ops.var(latents, axis=(0, 1, 2)) + 1e-8)  # (c,); has a gradient at 0 too
         return strength * deviation * replicas.draw(keras.random.normal, shape, self.seed_generator)
 
-    def _moments(self, images):
-        """Mean and log variance of the posterior, not normalized."""
-        mean, log_variance = ops.split(self.encoder(images), 2, axis=-1)  # (b, h, w, c) each
+    def moments(self, images):
+        """Mean and log variance of the posterior of images, see `encode`; not normalized."""
+        mean, log_variance = ops.split(self.encoder(self._checked(images)), 2, axis=-1)  # (b, h, w, c) each
         return mean, ops.clip(log_variance, -30.0, 20.0)
 
     def _checked(self, images):

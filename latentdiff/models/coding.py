@@ -50,8 +50,8 @@ def posterior(autoencoder, images):
     Returns:
         mean and standard deviation of the posterior, in normalized latents, float32 (batch, h, w, channels) each.
     """
-    mean, log_variance = ops.split(autoencoder.encoder(pixels.to_float(images)), 2, axis=-1)
-    std = ops.exp(0.5 * ops.clip(log_variance, -30.0, 20.0))
+    mean, log_variance = autoencoder.moments(images)
+    std = ops.exp(0.5 * log_variance)
     return (mean - autoencoder.latent_mean) / autoencoder.latent_std, std / autoencoder.latent_std
 
 

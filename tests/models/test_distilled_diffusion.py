@@ -31,7 +31,8 @@ def test_one_step_of_the_target_is_two_exact_steps(schedule):
     target, (here, middle, there) = at([0, 1, 3], 4, schedule)
     noisy_latents = ops.convert_to_tensor(normal(1, 3, 2, 2, 3))
     teacher = exact_denoiser(schedule)
-    pred_latents, pred_noise = target(teacher, noisy_latents, (here, middle, there))
+    reached = target.two_steps(teacher, noisy_latents, (here, middle, there))
+    pred_latents, pred_noise = line_through(noisy_latents, reached, here, there)
     halfway = _step(teacher(noisy_latents, here.timesteps), middle)
     assert_close(_step((pred_latents, pred_noise), there), _step(teacher(halfway, middle.timesteps), there), 2e-5)
     assert_close(_step((pred_latents, pred_noise), here), noisy_latents, 2e-5)  # and it is what was seen
