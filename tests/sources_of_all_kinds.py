@@ -86,25 +86,35 @@ def example(record):
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def write_tfds(folder, records, file_format="array_record"):
+def import_tfds():
+    """TensorFlow Datasets with the packages that it needs to write a dataset."""
     for name in ("tensorflow", "importlib_resources"):
         pytest.importorskip(name)
-    tfds = pytest.importorskip("tensorflow_datasets")
+    return pytest.importorskip("tensorflow_datasets")
+
+
+def store_tfds(folder, name, features, splits, **options):
+    """Writes a dataset: features by name, and for each split a list of (key, example)."""
+    tfds = import_tfds()
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name=name,
+        version="1.0.0",
+        data_dir=folder,
+        features=tfds.features.FeaturesDict(features),
+        split_datasets=splits,
+        description="",
+        **options,
+    )
+
+
+def write_tfds(folder, records, file_format="array_record"):
+    tfds = import_tfds()
     parts = {}
     for row, record in enumerate(records):
         pixels = np.asarray(Image.open(io.BytesIO(record["image"])))
         parts.setdefault(record["split"], []).append((row, {"image": pixels, "caption": record["caption"]}))
     features = {"image": tfds.features.Image(encoding_format="png"), "caption": tfds.features.Text()}
-    tfds.dataset_builders.store_as_tfds_dataset(
-        name="some_images",
-        version="1.0.0",
-        data_dir=folder,
-        features=tfds.features.FeaturesDict(features),
-        split_datasets=parts,
-        description="",
-        file_format=file_format,
-        disable_shuffling=True,
-    )
+    store_tfds(folder, "some_images", features, parts, file_format=file_format, disable_shuffling=True)
     return f"tfds:some_images?data_dir={folder}"
 
 

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from sources_of_all_kinds import import_tfds, store_tfds
 
 from latentdiff.data.captioned_images import load_images
 from training.datasets import build_emoji, emoji_packages
@@ -125,13 +126,6 @@ def test_at_most_one_style_of_an_emoji_is_held_out():
 # TensorFlow Datasets
 
 
-def import_tfds():
-    """TensorFlow Datasets with the packages that it needs to write a dataset."""
-    for name in ("tensorflow", "importlib_resources"):
-        pytest.importorskip(name)
-    return pytest.importorskip("tensorflow_datasets")
-
-
 def write_folder(folder):
     folder.mkdir()
     colours = {"red": (255, 0, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
@@ -188,14 +182,7 @@ def test_label_names_become_captions(tmp_path):
     }
     example = {"name": "x", "area": 0.5, "mask": np.zeros((4, 4), "uint8"), "image": np.full((4, 4, 1), 9, "uint8")}
     splits = {"train": [("0", example | {"label": 0})], "test": [("0", example | {"label": -1})]}
-    tfds.dataset_builders.store_as_tfds_dataset(
-        name="animals",
-        version="1.0.0",
-        data_dir=tmp_path,
-        features=tfds.features.FeaturesDict(features),
-        split_datasets=splits,
-        description="",
-    )
+    store_tfds(tmp_path, "animals", features, splits)
     pictures = load_images(f"tfds:animals?data_dir={tmp_path}", 4, split="train")
     assert pictures.captions == ["sea lion"] and (pictures.images == 9).all()
     assert pictures.records == [{"split": "train", "name": "x", "label": "sea_lion", "area": 0.5}]
