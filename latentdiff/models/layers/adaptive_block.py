@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from latentdiff.models.layers.attention import Attention
+from latentdiff.models.layers.open_batch import project, sides
 from latentdiff.models.layers.recompute import run_block
 
 
@@ -70,15 +71,14 @@ class AdaptiveBlock(keras.layers.Layer):
         return run_block(self, block, training, inputs, modulation, context)
 
     def _transform(self, inputs, modulation, context, key_mask):
-        batch, height, width, _ = ops.shape(inputs)
-        channels = inputs.shape[-1]
+        height, width, channels = sides(inputs)
         shift1, scale1, gate1, shift2, scale2, gate2 = ops.split(modulation, 6, axis=1)  # (b, 1, c) each
-        x = ops.reshape(inputs, (batch, height * width, channels))  # (b, h w, c)
+        x = ops.reshape(inputs, (-1, height * width, channels))  # (b, h w, c)
         x = x + gate1 * self.self_attention(self.norm1(x) * (1.0 + scale1) + shift1)
         x = x + self.cross_attention(x, context, key_mask=key_mask)
-        hidden = self.feed_in(self.norm2(x) * (1.0 + scale2) + shift2)  # (b, h w, expansion c)
-        x = x + gate2 * self.feed_out(ops.gelu(hidden, approximate=True))
-        return ops.reshape(x, ops.shape(inputs))  # (b, h, w, c)
+        hidden = project(self.feed_in, self.norm2(x) * (1.0 + scale2) + shift2)  # (b, h w, expansion c)
+        x = x + gate2 * project(self.feed_out, ops.gelu(hidden, approximate=True))
+        return ops.reshape(x, (-1, height, width, channels))  # (b, h, w, c)
 
     def compute_output_shape(self, inputs_shape, modulation_shape=None, context_shape=None):
         return inputs_shape

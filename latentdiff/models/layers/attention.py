@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from latentdiff.models.layers.open_batch import project, sides
+
 HIDDEN = 3e4  # subtracted from scores of hidden keys: their weight is exactly 0, and float16 can hold it
 
 
@@ -55,7 +57,8 @@ class Attention(keras.layers.Layer):
 
     def call(self, inputs, context=None, key_mask=None):
         context = inputs if context is None else context
-        query, key, value = self.query(inputs), self.key(context), self.value(context)  # (b, length, width) each
+        query = project(self.query, inputs)  # (b, q, width)
+        key, value = project(self.key, context), project(self.value, context)  # (b, k, width) each
         if key_mask is not None:  # whatever stands at a hidden place, its score and its value are those of nothing
             visible = ops.cast(key_mask, key.dtype)[:, :, None]  # (b, k, 1)
             key, value = visible * key, visible * value
@@ -64,7 +67,7 @@ class Attention(keras.layers.Layer):
             x = ops.dot_product_attention(query, key, value)  # flash attention where the hardware has it
         else:
             x = self._attend(query, key, value, key_mask)
-        return self.out(ops.reshape(x, ops.shape(inputs)))  # (b, q, width)
+        return project(self.out, ops.reshape(x, (-1, *sides(inputs))))  # (b, q, width)
 
     def _attend(self, query, key, value, key_mask):
         """The textbook way, in operations that every runtime has."""
@@ -86,8 +89,8 @@ class Attention(keras.layers.Layer):
         return ops.matmul(weights, value)
 
     def _split(self, x):
-        batch, length, width = ops.shape(x)
-        return ops.reshape(x, (batch, length, self.num_heads, x.shape[-1] // self.num_heads))
+        length, width = sides(x)
+        return ops.reshape(x, (-1, length, self.num_heads, width // self.num_heads))
 
     def compute_output_shape(self, inputs_shape, context_shape=None):
         return inputs_shape

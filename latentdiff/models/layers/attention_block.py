@@ -5,6 +5,7 @@ from keras import ops
 
 from latentdiff.models.layers.attention import Attention
 from latentdiff.models.layers.group_norm import GroupNorm
+from latentdiff.models.layers.open_batch import sides
 
 
 @keras.saving.register_keras_serializable(package="latentdiff")
@@ -37,9 +38,9 @@ class AttentionBlock(keras.layers.Layer):
         self.attention.build((input_shape[0], None, input_shape[-1]))
 
     def call(self, inputs):
-        batch, height, width, _ = ops.shape(inputs)
-        x = ops.reshape(self.norm(inputs), (batch, height * width, inputs.shape[-1]))  # (b, h w, c)
-        return inputs + ops.reshape(self.attention(x), ops.shape(inputs))  # (b, h, w, c)
+        height, width, channels = sides(inputs)
+        x = ops.reshape(self.norm(inputs), (-1, height * width, channels))  # (b, h w, c)
+        return inputs + ops.reshape(self.attention(x), (-1, height, width, channels))  # (b, h, w, c)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from latentdiff.models.layers.open_batch import sides
+
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class GroupNorm(keras.layers.Layer):
@@ -54,7 +56,7 @@ class GroupNorm(keras.layers.Layer):
         channels = statistics.shape[-1]
         grouped = ops.reshape(statistics, (-1, channels // self.group_size, self.group_size))  # (b, groups, c / groups)
         shared = ops.mean(grouped, axis=-1, keepdims=True) * ops.ones((1, self.group_size), dtype="float32")
-        return ops.reshape(shared, ops.shape(statistics))  # (b, 1, ..., c)
+        return ops.reshape(shared, (-1, *sides(statistics)))  # (b, 1, ..., c)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from latentdiff.models.layers.open_batch import sides
+
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class Patchify(keras.layers.Layer):
@@ -20,12 +22,12 @@ class Patchify(keras.layers.Layer):
         self.size = size
 
     def call(self, inputs):
-        batch, height, width, channels = ops.shape(inputs)
+        height, width, channels = sides(inputs)
         size = self.size
         height, width = height // size, width // size
-        x = ops.reshape(inputs, (batch * height, size, width, size * channels))  # (b h, size, w, size c)
+        x = ops.reshape(inputs, (-1, size, width, size * channels))  # (b h, size, w, size c)
         x = ops.transpose(x, (0, 2, 1, 3))  # (b h, w, size, size c)
-        return ops.reshape(x, (batch, height, width, size * size * channels))  # (b, h, w, size size c)
+        return ops.reshape(x, (-1, height, width, size * size * channels))  # (b, h, w, size size c)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape
@@ -51,11 +53,11 @@ class Unpatchify(keras.layers.Layer):
         self.size = size
 
     def call(self, inputs):
-        batch, height, width, _ = ops.shape(inputs)
-        size, channels = self.size, inputs.shape[-1] // self.size**2
-        x = ops.reshape(inputs, (batch * height, width, size, size * channels))  # (b h, w, size, size c)
+        height, width, depth = sides(inputs)
+        size, channels = self.size, depth // self.size**2
+        x = ops.reshape(inputs, (-1, width, size, size * channels))  # (b h, w, size, size c)
         x = ops.transpose(x, (0, 2, 1, 3))  # (b h, size, w, size c)
-        return ops.reshape(x, (batch, height * size, width * size, channels))  # (b, size h, size w, c)
+        return ops.reshape(x, (-1, height * size, width * size, channels))  # (b, size h, size w, c)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from latentdiff.models.layers.open_batch import sides
+
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class Downsample(keras.layers.Layer):
@@ -75,12 +77,11 @@ class Upsample(keras.layers.Layer):
         self.conv.build(input_shape)
 
     def call(self, inputs):
-        channels = inputs.shape[-1]
-        batch, height, width, _ = ops.shape(inputs)
+        height, width, channels = sides(inputs)
         x = ops.concatenate([inputs, inputs], axis=-1)  # (b, h, w, 2 c)
-        x = ops.reshape(x, (batch, height, 2 * width * channels))  # (b, h, 2 w c)
+        x = ops.reshape(x, (-1, height, 2 * width * channels))  # (b, h, 2 w c)
         x = ops.concatenate([x, x], axis=-1)  # (b, h, 4 w c)
-        return self.conv(ops.reshape(x, (batch, 2 * height, 2 * width, channels)))  # (b, 2 h, 2 w, width)
+        return self.conv(ops.reshape(x, (-1, 2 * height, 2 * width, channels)))  # (b, 2 h, 2 w, width)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape

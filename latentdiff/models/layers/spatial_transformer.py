@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from latentdiff.models.layers.group_norm import GroupNorm
+from latentdiff.models.layers.open_batch import sides
 from latentdiff.models.layers.recompute import run_block
 from latentdiff.models.layers.transformer_block import TransformerBlock
 
@@ -83,14 +84,13 @@ class SpatialTransformer(keras.layers.Layer):
         return run_block(self, block, training, inputs, context)
 
     def _attend(self, inputs, context, key_mask):
-        batch, height, width, _ = ops.shape(inputs)
-        flat_shape = (batch, height * width, inputs.shape[-1])
+        height, width, channels = sides(inputs)
         x = self.norm(inputs)
         # A dense layer on a map of rank four is the same product as a 1 x 1 convolution, so the order is free.
-        x = ops.reshape(self.project_in(x), flat_shape)  # (b, h w, c)
+        x = ops.reshape(self.project_in(x), (-1, height * width, channels))  # (b, h w, c)
         for block in self.blocks:
             x = block(x, context, key_mask=key_mask)
-        x = ops.reshape(x, ops.shape(inputs))  # (b, h, w, c)
+        x = ops.reshape(x, (-1, height, width, channels))  # (b, h, w, c)
         return inputs + self.project_out(x)
 
     def compute_output_shape(self, inputs_shape, context_shape=None):

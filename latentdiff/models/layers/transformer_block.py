@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from latentdiff.models.layers.attention import Attention
+from latentdiff.models.layers.open_batch import project
 
 ACTIVATIONS = {"gelu": functools.partial(ops.gelu, approximate=False), "gelu_tanh": ops.gelu}
 
@@ -57,8 +58,8 @@ class TransformerBlock(keras.layers.Layer):
     def call(self, inputs, context, key_mask=None):
         x = inputs + self.self_attention(self.norm1(inputs))
         x = x + self.cross_attention(self.norm2(x), context, key_mask=key_mask)
-        hidden, gate = ops.split(self.feed_in(self.norm3(x)), 2, axis=-1)  # (b, n, expansion * width) each
-        return x + self.feed_out(hidden * ACTIVATIONS[self.activation](gate))  # (b, n, width)
+        hidden, gate = ops.split(project(self.feed_in, self.norm3(x)), 2, axis=-1)  # (b, n, expansion * width) each
+        return x + project(self.feed_out, hidden * ACTIVATIONS[self.activation](gate))  # (b, n, width)
 
     def compute_output_shape(self, inputs_shape, context_shape=None):
         return inputs_shape
