@@ -1,72 +1,74 @@
-"""Progressive distillation: what a network must answer to make in one step what its teacher makes in two."""
+"""Progressive distillation: what a network must answer to make in one step what its teacher makes in several."""
 
 from keras import ops
 
+from latentdiff.diffusion.samplers.ddim import DDIM
 from latentdiff.diffusion.samplers.sampler import Moment
 
 
-class TwoStepTarget:
-    """The answer whose one step of DDIM leads where two steps, half as long, of a teacher lead.
+class Trajectory:
+    """The way of a teacher from noise to latents, cut into the steps of a student, which are steps of DDIM.
 
     Args:
-        sampler: a `DDIM` without fresh noise.
         noise_schedule: the `NoiseSchedule` of teacher and student.
+        num_steps: int >= 1, steps of the student.
+        substeps: int >= 1, steps of the teacher in each of them.
+        sampler: the `Sampler` of the teacher, without fresh noise; DDIM by default. Its places are those of the
+            student, and those between them.
 
     Reference: Salimans and Ho, Progressive Distillation for Fast Sampling of Diffusion Models, 2022, arXiv:2202.00512,
     algorithm 2; with a guided teacher Meng et al., On Distillation of Guided Diffusion Models, 2022, arXiv:2210.03142.
     """
 
-    def __init__(self, sampler, noise_schedule):
-        if sampler.eta:
-            raise ValueError(f"`eta` must be 0 for a sampler that is distilled. Received: eta={sampler.eta}")
-        self.sampler = sampler
+    def __init__(self, noise_schedule, num_steps, substeps=2, sampler=None):
         self.noise_schedule = noise_schedule
+        self.num_steps = num_steps
+        self.substeps = substeps
+        self.sampler = sampler or DDIM()
 
-    def trajectory(self, teacher, noise, num_steps):
-        """The way of the teacher from pure noise, with what the student must see at the beginning of each of its steps.
+    def examples(self, teacher, noise):
+        """What the student sees at the beginning of each of its steps, and what it must answer.
 
-        So the student is asked where it will be when it samples, not at images of the data with noise added
-        (Kohler et al., Imagine Flash, 2024, arXiv:2405.05224, section 3.1, on why that matters).
+        So it is asked where it will be when it samples, not at images of the data with noise added (Kohler et al.,
+        Imagine Flash, 2024, arXiv:2405.05224, section 3.1, on why that matters).
 
         Args:
             teacher: a denoiser for the batch.
             noise: float32 (batch, h, w, channels), at the temperature of the sampler.
-            num_steps: int, steps of the student.
 
         Returns:
             noisy_latents, timesteps, pred_latents and pred_noise of num_steps * batch rows, the first step of all
             images in front; float32.
+
+        Raises:
+            ValueError: a sampler that adds fresh noise.
         """
         noise = ops.stop_gradient(noise)
         batch = ops.shape(noise)[0]
-
-        def step(noisy_latents, place):
-            reached = self.two_steps(teacher, noisy_latents, self.moments(*_rows(place, batch, num_steps)))
-            return reached, reached
-
-        _, reached = ops.scan(step, noise, ops.arange(num_steps, dtype="int32"))  # (steps, b, h, w, c)
-        noisy_latents = ops.concatenate([noise[None], reached[:-1]])
-        noisy_latents, reached = (ops.reshape(each, (-1, *noise.shape[1:])) for each in (noisy_latents, reached))
-        here, _, there = self.moments(*_rows(ops.repeat(ops.arange(num_steps), batch), num_steps * batch, num_steps))
+        begins = ops.concatenate([noise[None], self._reached(teacher, noise)])  # (steps + 1, b, h, w, c)
+        noisy_latents, reached = (ops.reshape(part, (-1, *noise.shape[1:])) for part in (begins[:-1], begins[1:]))
+        steps = ops.repeat(ops.arange(self.num_steps), batch)
+        here, there = self.moment(steps, self.num_steps * batch), self.moment(steps + 1, self.num_steps * batch)
         return noisy_latents, here.timesteps, *line_through(noisy_latents, reached, here, there)
 
-    def moments(self, places, num_steps):
-        """Beginning, middle and end of a step, three `Moment`s; places and num_steps (batch,), see `Sampler`."""
-        places = ops.cast(places, "float32")
-        parts = (self.sampler.timesteps(places + part, num_steps, self.noise_schedule) for part in (0.0, 0.5, 1.0))
-        return tuple(Moment(self.noise_schedule, timesteps) for timesteps in parts)
+    def moment(self, place, count):
+        """The `Moment` of `count` rows at a place (scalar or one each), counted in steps of the student."""
+        places = ops.zeros((count,)) + ops.cast(place, "float32")
+        num_steps = ops.zeros((count,), "int32") + self.num_steps
+        return Moment(self.noise_schedule, DDIM().timesteps(places, num_steps, self.noise_schedule))
 
-    def two_steps(self, teacher, noisy_latents, moments):
-        """Where two steps of the teacher lead, from the first moment over the second to the third."""
-        here, middle, there = moments
-        halfway, _ = self.sampler.step(teacher, noisy_latents, (), here, middle, None)
-        return self.sampler.step(teacher, halfway, (), middle, there, None)[0]
+    def _reached(self, teacher, noise):
+        """Where the teacher is at the end of each of the student's steps, (steps, b, h, w, c)."""
+        batch = ops.shape(noise)[0]
 
+        def step(carried, index):
+            here, there = (self.moment(place / self.substeps, batch) for place in (index, index + 1))
+            moved = self.sampler.step(teacher, *carried, here, there, _no_draws)
+            return moved, moved  # on TensorFlow, Keras stacks what is structured like the first
 
-def _rows(places, count, num_steps):
-    """Places and numbers of steps, int32 (count,)."""
-    zeros = ops.zeros((count,), "int32")
-    return zeros + places, zeros + num_steps
+        begin = (noise, self.sampler.init_state(noise))
+        _, (reached, _) = ops.scan(step, begin, ops.arange(self.num_steps * self.substeps, dtype="float32"))
+        return reached[self.substeps - 1 :: self.substeps]
 
 
 def line_through(noisy_latents, reached, here, there):
@@ -79,3 +81,7 @@ def line_through(noisy_latents, reached, here, there):
     pred_latents = (here.noise_rates * reached - there.noise_rates * noisy_latents) / determinant
     pred_noise = (there.signal_rates * noisy_latents - here.signal_rates * reached) / determinant
     return pred_latents, pred_noise
+
+
+def _no_draws():
+    raise ValueError("`sampler` must add no fresh noise, as DDIM with eta 0 and dpmpp_2m, to be distilled.")

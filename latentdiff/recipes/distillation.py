@@ -37,7 +37,7 @@ def distil(run, init):
             pipeline = few_step_pipeline(start, num_steps, model=model)
             outcome = _Outcome(run, start.model, pipeline, num_steps)
             if not run.is_finished(outcome.stage, outcome.path):
-                model.begin_phase(num_steps, _guidance(start) if index == 0 else None)
+                model.begin_phase(num_steps, **(_teacher(start, num_steps) if index == 0 else {}))
                 fit_network(pipeline, parts, run, outcome.stage, outcome.write)
                 outcome.write()  # a run that is resumed may have no epoch left
                 run.finish(outcome.stage)
@@ -60,6 +60,12 @@ def _student(start, experiment):
         model.lora.add(ADAPTER, seed=experiment.seed, **experiment.lora)
         log.info("adapter: %s parameters", f"{model.lora[ADAPTER].count_params() - 1:,}")  # without the scale
     return model
+
+
+def _teacher(pipeline, num_steps):
+    """The teacher of the first phase samples as the preset does, in as many steps as its own or just above."""
+    sampler = samplers.get(pipeline.sampler)
+    return {"guidance": _guidance(pipeline), "sampler": sampler, "substeps": -(-pipeline.num_steps // num_steps)}
 
 
 def _guidance(pipeline):

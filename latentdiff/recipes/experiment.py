@@ -149,9 +149,9 @@ class Experiment:
     """`prompt`, `num_images` (200) and `weight` (1) of images that the preset of `--init` makes and that are trained
     on, too: as many a batch as images of the data, with this weight on their loss (DreamBooth). Empty for none."""
 
-    distilled_steps: Sequence = (8, 4, 2)
+    distilled_steps: Sequence = (4, 2)
     """Steps of each phase of `latentdiff train distillation`; each is half of the one before. The first phase learns
-    from twice its own."""
+    from the preset as it samples by default, guided, in as many steps as its own or just above."""
 
     # === The preset ===
 

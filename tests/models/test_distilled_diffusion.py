@@ -8,8 +8,8 @@ from harness import arrays, assert_close, compile_quietly, largest_change, norma
 from keras import ops
 
 from latentdiff import NoiseSchedule
-from latentdiff.diffusion.distillation import TwoStepTarget, line_through
-from latentdiff.diffusion.samplers import DDIM
+from latentdiff.diffusion.distillation import Trajectory, line_through
+from latentdiff.diffusion.samplers import DDIM, DPMPP2M
 from latentdiff.models.distilled_diffusion import DistilledDiffusion
 from latentdiff.pipelines.loop import make_denoiser
 
@@ -17,25 +17,27 @@ SCHEDULES = [NoiseSchedule(), NoiseSchedule("scaled_linear", zero_terminal_snr=T
 DATA = {"latents": normal(0, 8, 4, 4, 3), "captions": ["a red apple", "a small cat"] * 4}
 
 
-def at(places, num_steps, schedule):
-    target = TwoStepTarget(DDIM(), schedule)
-    rows = np.full(len(places), num_steps, "int32")
-    return target, target.moments(np.array(places, "int32"), rows)
-
-
 # === Targets ===
 
 
+def moments(num_steps, schedule, *places):
+    trajectory = Trajectory(schedule, num_steps)
+    return [trajectory.moment(np.array(place, "float32"), len(place)) for place in places]
+
+
+@pytest.mark.parametrize("sampler", [DDIM(), DPMPP2M()], ids=["ddim", "dpmpp_2m"])
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.kind)
-def test_one_step_of_the_target_is_two_exact_steps(schedule):
-    target, (here, middle, there) = at([0, 1, 3], 4, schedule)
-    noisy_latents = ops.convert_to_tensor(normal(1, 3, 2, 2, 3))
-    teacher = exact_denoiser(schedule)
-    reached = target.two_steps(teacher, noisy_latents, (here, middle, there))
-    pred_latents, pred_noise = line_through(noisy_latents, reached, here, there)
-    halfway = _step(teacher(noisy_latents, here.timesteps), middle)
-    assert_close(_step((pred_latents, pred_noise), there), _step(teacher(halfway, middle.timesteps), there), 2e-5)
-    assert_close(_step((pred_latents, pred_noise), here), noisy_latents, 2e-5)  # and it is what was seen
+def test_each_step_of_the_student_is_three_of_an_exact_teacher(schedule, sampler):
+    """The loop of the sampler, in three times the steps, is the independent side: a target leads where it is then."""
+    noise, teacher = ops.convert_to_tensor(normal(1, 2, 2, 2, 3)), exact_denoiser(schedule)
+    noisy_latents, _, *answer = Trajectory(schedule, 3, 3, sampler).examples(teacher, noise)
+    here, there = moments(3, schedule, [0, 0, 1, 1, 2, 2], [1, 1, 2, 2, 3, 3])
+    assert_close(_step(answer, here), noisy_latents, 2e-5)
+    assert_close(noisy_latents[:2], noise, 0)
+    for step in (1, 2):
+        assert_close(_step(answer, there)[2 * step - 2 : 2 * step], noisy_latents[2 * step : 2 * step + 2], 2e-5)
+    expected = sampler.sample(teacher, schedule, noise, np.full(2, 9, "int32"), seeds=None)
+    assert_close(_step(answer, there)[4:], expected, 2e-5)
 
 
 def _step(answer, there):
@@ -44,24 +46,24 @@ def _step(answer, there):
     return there.signal_rates * pred_latents + there.noise_rates * pred_noise
 
 
-def test_the_halves_of_a_step_are_the_steps_of_the_teacher():
+def test_parts_of_a_step_are_the_steps_of_the_teacher():
     schedule = NoiseSchedule()
-    _, moments = at([0, 1, 4], 5, schedule)
-    steps = arrays(DDIM().timesteps(np.arange(11, dtype="int32"), np.full(11, 10, "int32"), schedule))
-    visited = np.stack([arrays(moment.timesteps) for moment in moments], axis=1)  # (3, 3)
-    np.testing.assert_allclose(visited, steps[[[0, 1, 2], [2, 3, 4], [8, 9, 10]]], rtol=1e-6)
+    (here,) = moments(5, schedule, np.arange(11) / 2)
+    steps = DDIM().timesteps(np.arange(11, dtype="int32"), np.full(11, 10, "int32"), schedule)
+    assert_close(here.timesteps, steps, 1e-3)
 
 
 def test_a_line_through_two_moments_of_known_latents_and_noise():
     latents, noise = normal(0, 2, 3, 3, 1), normal(1, 2, 3, 3, 1)
-    _, (here, _, there) = at([0, 1], 2, SCHEDULES[1])
+    here, there = moments(2, SCHEDULES[1], [0, 1], [1, 2])
     at_both = (moment.signal_rates * latents + moment.noise_rates * noise for moment in (here, there))
     assert_close(line_through(*at_both, here, there), (latents, noise), 1e-5)
 
 
 def test_fresh_noise_cannot_be_distilled():
-    with pytest.raises(ValueError, match="`eta` must be 0"):
-        TwoStepTarget(DDIM(eta=0.5), NoiseSchedule())
+    trajectory = Trajectory(NoiseSchedule(), 1, sampler=DDIM(eta=0.5))
+    with pytest.raises(ValueError, match="`sampler` must add no fresh noise"):
+        trajectory.examples(exact_denoiser(trajectory.noise_schedule), ops.zeros((1, 2, 2, 3)))
 
 
 # === The model ===
@@ -83,7 +85,7 @@ def test_examples_lie_on_the_way_of_the_guided_teacher(scale):
     guidance = None if scale == 1.0 else (np.full(8, scale, "float32"), 0.0, None)
     teacher, rows = make_denoiser(model, conditioning, guidance), np.full(8, 4, "int32")
     expected = DDIM(temperature=0.7).sample(teacher, schedule, draws, rows, seeds=None)
-    _, (here, _, there) = at([0] * 8 + [1] * 8, 2, schedule)
+    here, there = moments(2, schedule, [0] * 8 + [1] * 8, [1] * 8 + [2] * 8)
     begun = ops.concatenate([0.7 * draws, _halfway(teacher, 0.7 * draws, schedule)])
     answer = schedule.split(examples["target"], begun, here.timesteps, "velocity")
     assert_close(_step(answer, there)[8:], expected, 1e-4)
@@ -91,7 +93,7 @@ def test_examples_lie_on_the_way_of_the_guided_teacher(scale):
 
 def _halfway(teacher, noise, schedule):
     for place in (0, 1):
-        _, (here, _, there) = at([place] * 8, 4, schedule)
+        here, there = moments(4, schedule, [place] * 8, [place + 1] * 8)
         noise = _step(teacher(noise, here.timesteps), there)
     return noise
 
