@@ -71,7 +71,7 @@ class Experiment:
     """Tuples of things. No variation shows all things of a tuple."""
     plain_share: float = 0.5
     """Share of each batch that is original images; their variations are the rest."""
-    flip: bool = True
+    flip: bool = False
     """Whether the autoencoder also trains on mirrored images."""
     flip_latents: bool = False
     """Whether stage two also trains on mirrored images, with the same captions. Their latents are cached, too."""
