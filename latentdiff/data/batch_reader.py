@@ -27,13 +27,18 @@ class BatchReader:
     def __len__(self):
         return -(-self.num_rows // self.batch_size) - (self.drop_remainder and self.num_rows % self.batch_size > 0)
 
-    def __call__(self, epoch, index):
+    def rows(self, epoch, index):
+        """The numbers of the rows of a batch, a slice where they are in order."""
         rows = slice(index * self.batch_size, min((index + 1) * self.batch_size, self.num_rows))
         order, (host, hosts) = self.order(epoch), self.share
         if order is not None:
             rows = order[rows]
         if hosts > 1:
             rows = np.array_split(np.arange(rows.start, rows.stop) if order is None else rows, hosts)[host]
+        return rows
+
+    def __call__(self, epoch, index):
+        rows, (host, hosts) = self.rows(epoch, index), self.share
         place = (epoch, index, host) if hosts > 1 else (epoch, index)
         batch = {key: self._read(array, rows, place) for key, array in self.arrays.items()}
         if self.transform is not None:

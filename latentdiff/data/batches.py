@@ -21,7 +21,7 @@ class EpochDataset(keras.utils.PyDataset):
     """Batches of numbered epochs, each of `num_steps` batches, of which the first may be left out.
 
     A subclass overrides `num_steps`, `make(index)`, which gives a batch of the epoch `self.epoch`, and, where needed,
-    `set_epoch`.
+    `names(index)` and `set_epoch`.
 
     Attributes:
         error: the message of a batch that could not be made, which `fit` may bury in one of the backend.
@@ -42,6 +42,10 @@ class EpochDataset(keras.utils.PyDataset):
         except ValueError as error:
             self.error = str(error).partition("\n")[0]  # behind it grain tells of its frames
             raise
+
+    def names(self, index):
+        """What messages call the rows of a batch of the epoch, a list of str."""
+        return []
 
     def set_epoch(self, epoch, start=0):
         """Goes to an epoch, counted from 0, and to one of its batches."""
@@ -87,6 +91,7 @@ class Batches(EpochDataset):
         share: (host, hosts): each of several hosts gets its part of every batch.
         processes: None, or the number of worker processes that read ahead; 0 reads ahead by threads. Arrays and
             transform are then pickled. Batches do not depend on it.
+        name: optional function from the number of a row to what messages call it.
         **kwargs: `workers`, `use_multiprocessing`, `max_queue_size` of `keras.utils.PyDataset`.
 
     Returns:
@@ -105,6 +110,7 @@ class Batches(EpochDataset):
         permutation=None,
         share=(0, 1),
         processes=None,
+        name=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -114,6 +120,7 @@ class Batches(EpochDataset):
             arrays, batch_size, shuffle, seed, transform, drop_remainder, passes, permutation, share
         )
         self._ahead = None if processes is None else ReadAhead(self.reader, processes)
+        self._name = name or "row {}".format
         self._expects_first = False
 
     @property
@@ -136,6 +143,10 @@ class Batches(EpochDataset):
     def set_epoch(self, epoch, start=0):
         super().set_epoch(epoch, start)
         self._expects_first = False
+
+    def names(self, index):
+        rows = self.reader.rows(self.epoch, index)
+        return [self._name(int(row)) for row in (range(rows.start, rows.stop) if isinstance(rows, slice) else rows)]
 
     def close(self):
         if self._ahead is not None:

@@ -104,6 +104,10 @@ class BucketBatches(EpochDataset):
         part, place = self._order[index]
         return self.parts[part][place]
 
+    def names(self, index):
+        part, place = self._order[index]
+        return self.parts[part].names(place)
+
     def set_epoch(self, epoch, start=0):
         super().set_epoch(epoch, start)
         for part in self.parts:

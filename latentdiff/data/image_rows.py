@@ -85,6 +85,10 @@ class ImageRows:
         except ValueError as error:
             raise ValueError(f"`source` must hold readable images.{corrupt_hint()} Received: {error}") from error
 
+    def name(self, row):
+        """What messages call the image of a row."""
+        return self.source[row].name
+
     @property
     def permutation(self):
         """Function from a `numpy.random.Generator` to the row numbers in an order that is quick to read."""

@@ -107,6 +107,7 @@ def _fit(autoencoder, images, run, metrics):
         transform=random_flip if experiment.flip else None,
         permutation=images.permutation,
         share=host_share(),
+        name=images.name,
         **_reading(images, run),
     )
     epochs, clock = run.length(experiment.autoencoder_epochs)

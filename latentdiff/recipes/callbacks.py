@@ -10,6 +10,7 @@ from keras import ops
 
 from latentdiff.data.images import image_grid, save_png
 
+SHOWN_NAMES = 20
 log = logging.getLogger(__name__)
 
 
@@ -94,6 +95,39 @@ class TimeLimit(keras.callbacks.Callback):
         self.end = self.end or time.monotonic() + 60 * self.minutes
         if time.monotonic() >= self.end:
             self.model.stop_training = True
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """Ends training with a ValueError when the loss is no finite number any more; names the images of that batch.
+
+    It must stand in front of what writes backups.
+
+    Args:
+        batches: `EpochDataset` that `fit` trains on.
+        steps: training steps in one call, of which any may be to blame.
+    """
+
+    async_safe = True  # JAX need not wait for each step
+
+    def __init__(self, batches, steps=1):
+        super().__init__()
+        self.batches, self.steps = batches, steps
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)  # the mean since the epoch began
+        if np.isfinite(loss):
+            return
+        last, first = self.batches.start + batch, self.batches.start + max(0, batch + 1 - self.steps)
+        names = [name for index in range(first, last + 1) for name in self.batches.names(index)]
+        told = ", ".join(names[:SHOWN_NAMES]) + (f" and {len(names) - SHOWN_NAMES} more" * (len(names) > SHOWN_NAMES))
+        raise ValueError(
+            f"`loss` must stay finite: a lower learning rate may help. Received: {loss} in epoch {self.epoch + 1}, "
+            f"step {last + 1}, of {told}"
+        )
 
 
 class Progress(keras.callbacks.Callback):

@@ -1,5 +1,6 @@
 """Stage two: trains the U-Net on latents and captions, and writes a preset after each epoch."""
 
+import functools
 import logging
 
 import keras
@@ -140,10 +141,16 @@ def _batches(pipeline, parts, run):
             seed=experiment.seed,
             passes=experiment.passes,
             share=host_share(),
+            name=functools.partial(_name, records),
             transform=with_prior(draw, pipeline, run) if experiment.prior else draw,
         )
         made.append(batches)
     return made[0] if len(made) == 1 else BucketBatches(made, experiment.seed)
+
+
+def _name(records, row):
+    record = records[row][0]
+    return str(record.get("id", record["caption"]))
 
 
 def drawing(latents, records, text_encoder, experiment, folder=None):

@@ -12,7 +12,7 @@ import keras
 
 from latentdiff.models.trainable_model import WarmUp
 from latentdiff.recipes.backup import Backup, BackupWithinEpoch, Log, differences
-from latentdiff.recipes.callbacks import AveragedWeights, Progress, TimeLimit
+from latentdiff.recipes.callbacks import AveragedWeights, Progress, StopAtNaN, TimeLimit
 from latentdiff.recipes.devices import shared_batches
 from latentdiff.recipes.experiment import Experiment
 from latentdiff.whole_files import remove_whole, replaced, write_text
@@ -175,7 +175,7 @@ def fit(model, batches, run, stage, epochs, callbacks=(), **options):
         options: further arguments of `fit`.
 
     Raises:
-        ValueError: a batch can't be made, such as one of images that can't be decoded.
+        ValueError: a batch can't be made, such as one of images that can't be decoded; the loss is not finite.
     """
     folder = run.output / stage
     folder.mkdir(parents=True, exist_ok=True)
@@ -184,6 +184,7 @@ def fit(model, batches, run, stage, epochs, callbacks=(), **options):
     # This order is the right one: a backup of the raw weights, then their average, then who uses it.
     in_order = [
         batches.epoch_callback(),
+        StopAtNaN(batches, model.steps_per_execution),
         Log(folder / "log.csv"),
         Backup(folder / BACKUP, run.settings(stage), batches),
         *within_epoch,

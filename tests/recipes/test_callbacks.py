@@ -5,10 +5,13 @@ import keras
 import numpy as np
 import pytest
 from harness import compile_quietly, gap, normal, tiny_text_to_image
+from keras import ops
 from PIL import Image
 
+from latentdiff.data.batches import Batches
 from latentdiff.data.images import image_grid, read_settings
-from latentdiff.recipes.callbacks import AveragedWeights, Preview, Progress, TimeLimit
+from latentdiff.models.trainable_model import TrainableModel
+from latentdiff.recipes.callbacks import AveragedWeights, Preview, Progress, StopAtNaN, TimeLimit
 
 
 def test_preview(tmp_path):
@@ -87,3 +90,38 @@ def test_progress_says_that_a_run_resumes(caplog):
     progress.on_epoch_begin(3)
     progress.on_epoch_end(3, {"loss": 0.5})
     assert caplog.messages == ["resuming after epoch 3", "epoch 4: loss 0.5"]
+
+
+class Weighed(TrainableModel):
+    """One weight, whose loss is finite where the data are."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = keras.layers.Dense(1)
+        self.seed_generator = keras.random.SeedGenerator(0)
+
+    def call(self, data, training=False):
+        return self.weight(data["x"])
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return ops.mean(ops.square(y_pred))
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_training_ends_where_the_loss_is_no_number_and_names_the_images(steps):
+    """The order of an epoch is the independent side: the batch of the bad row, or those of its call, are named."""
+    values = np.ones((12, 1), "float32")
+    values[5] = np.nan
+    batches = Batches({"x": values}, batch_size=2, seed=1, name="image {}".format)
+    batches.set_epoch(0)
+    order = batches.reader.order(0).reshape(6, 2)
+    bad = int(np.flatnonzero((order == 5).any(axis=1))[0])
+    last = bad // steps * steps + steps - 1
+    expected = ", ".join(f"image {row}" for row in order[last + 1 - steps : last + 1].ravel())
+    ended = []
+    after = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ended.append(epoch))
+    model = compile_quietly(Weighed(), steps_per_execution=steps)
+    callbacks = [batches.epoch_callback(), StopAtNaN(batches, steps), after]
+    with pytest.raises(ValueError, match=f"`loss` must stay finite.*nan in epoch 1, step {last + 1}, of {expected}$"):
+        model.fit(batches, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
+    assert not ended  # so no backup is written either
