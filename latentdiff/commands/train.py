@@ -107,7 +107,8 @@ def run_stage(args, stage):
             raise UsageError(error) from error
         if args.seed is not None:
             experiment = experiment.replace(seed=args.seed)
-        run = Run(experiment, args.output, _get(args, "epochs"), _get(args, "minutes"), args.quick)
+        length = {name: _get(args, name) for name in ("epochs", "minutes")}
+        run = Run(experiment, args.output, **length, quick=args.quick, tensorboard=bool(_get(args, "tensorboard")))
         try:
             stage(args, run)
         except KeyboardInterrupt as stop:

@@ -24,6 +24,7 @@ def add_options(parser, *names, init=None):
         add("--epochs", type=Number(int, 1), metavar="N", help="number of epochs (default: the experiment's)")
     if "minutes" in names:
         add("--minutes", type=above_zero, metavar="X", help="end training after so many minutes")
+        add("--tensorboard", action="store_true", help="write losses, throughput and previews for TensorBoard")
     if "lora" in names:
         _add_lora(add)
     if "adapt" in names:

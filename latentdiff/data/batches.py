@@ -20,8 +20,8 @@ __all__ = ["Batches", "EpochDataset", "random_flip"]
 class EpochDataset(keras.utils.PyDataset):
     """Batches of numbered epochs, each of `num_steps` batches, of which the first may be left out.
 
-    A subclass overrides `num_steps`, `make(index)`, which gives a batch of the epoch `self.epoch`, and, where needed,
-    `names(index)` and `set_epoch`.
+    A subclass overrides `num_steps`, `num_images`, the rows that an epoch trains on, `make(index)`, which gives a batch
+    of the epoch `self.epoch`, and, where needed, `names(index)` and `set_epoch`.
 
     Attributes:
         error: the message of a batch that could not be made, which `fit` may bury in one of the backend.
@@ -130,6 +130,10 @@ class Batches(EpochDataset):
     @property
     def num_steps(self):
         return len(self.reader)
+
+    @property
+    def num_images(self):
+        return min(len(self.reader) * self.reader.batch_size, self.reader.num_rows)
 
     def make(self, index):
         if self._expects_first and index != self.start and self.workers <= 1:

@@ -100,6 +100,10 @@ class BucketBatches(EpochDataset):
     def num_steps(self):
         return sum(map(len, self.parts))
 
+    @property
+    def num_images(self):
+        return sum(part.num_images for part in self.parts)
+
     def make(self, index):
         part, place = self._order[index]
         return self.parts[part][place]

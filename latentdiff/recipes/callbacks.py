@@ -134,16 +134,17 @@ class Progress(keras.callbacks.Callback):
     """Logs how far training is: at the start where it resumes, every half minute the step, after each epoch the losses.
 
     Args:
-        num_steps: steps in an epoch.
+        batches: `EpochDataset` that `fit` trains on.
         epochs: epochs of the whole run; None if a clock ends it.
         every: seconds between two lines within an epoch.
     """
 
     async_safe = True  # JAX need not wait for each step
 
-    def __init__(self, num_steps, epochs=None, every=30.0):
+    def __init__(self, batches, epochs=None, every=30.0):
         super().__init__()
-        self.num_steps, self.epochs, self.every = num_steps, epochs, every
+        self.num_steps, self.epochs, self.every = batches.num_steps, epochs, every
+        self.images = batches.num_images / batches.num_steps  # a step
         self.epoch, self.first, self.told = 0, None, None
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -158,8 +159,8 @@ class Progress(keras.callbacks.Callback):
         if now - self.told >= self.every and step > self.first[1]:
             self.told = now
             pace = (now - self.first[0]) / (step - self.first[1])
-            steps = f"step {step} of {self.num_steps}, {1000 * pace:.0f} ms a step"
-            log.info("%s, %s%s", self._name(), steps, self._left(pace, step))
+            rate = f"{1000 * pace:.0f} ms a step, {self.images / pace:.1f} images/s"
+            log.info("%s, step %d of %d, %s%s", self._name(), step, self.num_steps, rate, self._left(pace, step))
 
     def on_epoch_end(self, epoch, logs=None):
         losses = ", ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())

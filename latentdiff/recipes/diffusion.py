@@ -20,7 +20,7 @@ from latentdiff.recipes.autoencoder import copy_weights
 from latentdiff.recipes.callbacks import Preview
 from latentdiff.recipes.devices import fitting_batch_size, host_share, num_devices
 from latentdiff.recipes.prior import with_prior
-from latentdiff.recipes.run import fit, optimizer
+from latentdiff.recipes.run import PREVIEWS, fit, optimizer
 from latentdiff.recipes.start import freeze_words
 from latentdiff.recipes.text_encoder import load_text_encoder
 from latentdiff.recipes.text_features import cached_features
@@ -227,7 +227,7 @@ def _previews(pipeline, records, run, epochs):
     prompts = run.experiment.preview_prompts
     if prompts is None:
         prompts = [escape(record["caption"]) for record, *_ in records[:4]]  # captions are literal text
-    return [Preview(pipeline, prompts, run.output / "previews", every=epochs)] if prompts else []
+    return [Preview(pipeline, prompts, run.output / PREVIEWS, every=epochs)] if prompts else []
 
 
 def _save(pipeline, run):

@@ -15,10 +15,11 @@ from latentdiff.recipes.backup import Backup, BackupWithinEpoch, Log, difference
 from latentdiff.recipes.callbacks import AveragedWeights, Progress, StopAtNaN, TimeLimit
 from latentdiff.recipes.devices import shared_batches
 from latentdiff.recipes.experiment import Experiment
+from latentdiff.recipes.tensorboard import TensorBoard
 from latentdiff.whole_files import remove_whole, replaced, write_text
 
 QUICK_LIMIT = 32  # images of a trial
-LOCK = ".lock"
+LOCK, PREVIEWS = ".lock", "previews"
 FINISHED, BACKUP = "finished.json", "backup"  # in the folder of a stage
 AUTOENCODER = "autoencoder"  # the stage, and how the names of its fields begin
 SHARED = {"image_size", "split", "validation_split", "seed", "dtype"}
@@ -38,6 +39,7 @@ class Run:
         epochs: replaces the number of epochs of the experiment.
         minutes: ends `fit` after so many. The learning rate then stays at its peak.
         quick: whether to take a few images only.
+        tensorboard: whether to write files for TensorBoard, beside the backups of each stage.
     """
 
     experiment: Experiment
@@ -45,6 +47,7 @@ class Run:
     epochs: int | None = None
     minutes: float | None = None
     quick: bool = False
+    tensorboard: bool = False
 
     @property
     def limit(self):
@@ -190,7 +193,8 @@ def fit(model, batches, run, stage, epochs, callbacks=(), **options):
         *within_epoch,
         AveragedWeights(),
         *callbacks,
-        Progress(len(batches), None if run.minutes and not run.epochs else epochs),
+        Progress(batches, None if run.minutes and not run.epochs else epochs),
+        *([TensorBoard(folder / "tensorboard", batches, run.output / PREVIEWS)] if run.tensorboard else []),
     ]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Your input ran out of data")  # of an epoch that is resumed within

@@ -13,6 +13,8 @@ from latentdiff.data.images import image_grid, read_settings
 from latentdiff.models.trainable_model import TrainableModel
 from latentdiff.recipes.callbacks import AveragedWeights, Preview, Progress, StopAtNaN, TimeLimit
 
+FOUR_STEPS = Batches({"x": np.zeros(8)}, batch_size=2)
+
 
 def test_preview(tmp_path):
     """Every second epoch, the images of the weights at that moment, with their settings."""
@@ -66,7 +68,7 @@ def test_progress_tells_the_step_the_losses_and_the_time_left(monkeypatch, caplo
     caplog.set_level(logging.INFO, logger="latentdiff")
     now = 0.0
     monkeypatch.setattr("latentdiff.recipes.callbacks.time.monotonic", lambda: now)
-    progress = Progress(num_steps=4, epochs=2, every=15.0)
+    progress = Progress(FOUR_STEPS, epochs=2, every=15.0)
     for epoch in range(2):
         progress.on_epoch_begin(epoch)
         for step in range(4):
@@ -75,18 +77,18 @@ def test_progress_tells_the_step_the_losses_and_the_time_left(monkeypatch, caplo
         progress.on_epoch_end(epoch, {"loss": 0.5, "val_loss": 0.25})
     assert caplog.messages == [
         "starting; the first step compiles",
-        "epoch 1 of 2, step 2 of 4, 10000 ms a step, 60 s left",
-        "epoch 1 of 2, step 4 of 4, 10000 ms a step, 40 s left",
+        "epoch 1 of 2, step 2 of 4, 10000 ms a step, 0.2 images/s, 60 s left",
+        "epoch 1 of 2, step 4 of 4, 10000 ms a step, 0.2 images/s, 40 s left",
         "epoch 1 of 2: loss 0.5, val_loss 0.25, 40 s left",
-        "epoch 2 of 2, step 2 of 4, 10000 ms a step, 20 s left",
-        "epoch 2 of 2, step 4 of 4, 10000 ms a step, 0 s left",
+        "epoch 2 of 2, step 2 of 4, 10000 ms a step, 0.2 images/s, 20 s left",
+        "epoch 2 of 2, step 4 of 4, 10000 ms a step, 0.2 images/s, 0 s left",
         "epoch 2 of 2: loss 0.5, val_loss 0.25, 0 s left",
     ]
 
 
 def test_progress_says_that_a_run_resumes(caplog):
     caplog.set_level(logging.INFO, logger="latentdiff")
-    progress = Progress(num_steps=4)
+    progress = Progress(FOUR_STEPS)
     progress.on_epoch_begin(3)
     progress.on_epoch_end(3, {"loss": 0.5})
     assert caplog.messages == ["resuming after epoch 3", "epoch 4: loss 0.5"]

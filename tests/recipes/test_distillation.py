@@ -38,7 +38,8 @@ def drawn(pipeline):
 
 
 def test_an_adapter_does_in_the_preset_what_it_did_in_training(train, tmp_path, eagerly, capsys):
-    run = train("--lora-rank", "2", "--lora-targets", "linear,convolution", distilled_steps=(1,))
+    run = train("--lora-rank", "2", "--lora-targets", "linear,convolution", "--tensorboard", distilled_steps=(1,))
+    assert list((run / "steps_1/tensorboard").glob("events.*"))
     assert f"--lora {run / 'steps_1.safetensors'} --sampler ddim --num-steps 1" in capsys.readouterr().out
     pipeline = recipe.few_step_pipeline(TextToImage.from_preset(tmp_path / "start"), 1)
     assert pipeline.sampler == {"name": "ddim", "temperature": 0.5} and pipeline.guidance_scale == 1.0
