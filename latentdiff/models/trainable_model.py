@@ -13,29 +13,34 @@ from latentdiff.models.fused_steps import fuse_steps
 
 @keras.saving.register_keras_serializable(package="latentdiff")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises evenly to `learning_rate` within `steps`, then stays, or falls to nothing.
+    """A learning rate that rises evenly to `learning_rate` within `steps`, then stays, or falls.
 
-    It falls along half a cosine within `decay_steps` more, where they are given (Loshchilov and Hutter, 2016,
-    arXiv:1608.03983). TensorFlow traces a schedule twice for each weight: those of Keras with a warm-up contain
-    conditions, which make a quarter of the time before the first step.
+    Where `decay_steps` are given, it falls to nothing along half a cosine within as many more (Loshchilov and Hutter,
+    2016, arXiv:1608.03983). With `inverse_sqrt` it falls as the square root of steps / step, without an end (Vaswani et
+    al., 2017, arXiv:1706.03762, section 5.3). TensorFlow traces a schedule twice for each weight: those of Keras with a
+    warm-up contain conditions, which make a quarter of the time before the first step.
     """
 
-    def __init__(self, learning_rate, steps, decay_steps=None):
+    def __init__(self, learning_rate, steps, decay_steps=None, inverse_sqrt=False):
         super().__init__()
         self.learning_rate = learning_rate
         self.steps = steps
         self.decay_steps = decay_steps
+        self.inverse_sqrt = inverse_sqrt
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
         rate = self.learning_rate * ops.minimum((step + 1.0) / self.steps, 1.0)
+        if self.inverse_sqrt:
+            rate = rate * ops.rsqrt(ops.maximum((step + 1.0) / self.steps, 1.0))
         if self.decay_steps is None:
             return rate
         fallen = ops.clip((step - self.steps) / float(self.decay_steps), 0.0, 1.0)
         return rate * 0.5 * (1.0 + ops.cos(math.pi * fallen))
 
     def get_config(self):
-        return {"learning_rate": self.learning_rate, "steps": self.steps, "decay_steps": self.decay_steps}
+        names = ("learning_rate", "steps", "decay_steps", "inverse_sqrt")
+        return {name: getattr(self, name) for name in names}
 
 
 @keras.saving.register_keras_serializable(package="latentdiff")

@@ -117,7 +117,13 @@ def fit_network(pipeline, parts, run, stage, save):
     epochs, clock = run.length(experiment.epochs)
     log.info("%d latents, %d steps an epoch", sum(len(latents) for latents, _ in parts), len(batches))
     model.compile(
-        optimizer(experiment.learning_rate, epochs * len(batches), experiment.ema),
+        optimizer(
+            experiment.learning_rate,
+            epochs * len(batches),
+            experiment.ema,
+            schedule=experiment.schedule,
+            accumulated=experiment.accumulated_batches,
+        ),
         steps_per_execution=experiment.steps_per_execution,
     )
     write = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: save())

@@ -127,6 +127,11 @@ class Experiment:
     """How often an epoch goes through all images."""
     learning_rate: float = 1e-4
     """Peak of the learning rate; it warms up first, and decays to zero."""
+    schedule: str = "cosine"
+    """How the learning rate goes on after its warm-up: "cosine" to zero, "constant", or "inverse_sqrt" of the step."""
+    accumulated_batches: int = 1
+    """Batches whose gradients make one update, as one batch of so many times its size would; the average counts
+    updates. Adds no memory but for one more copy of the trained weights."""
     ema: float = 0.999
     """Momentum of the moving average of the weights."""
     cache_text: bool = False
@@ -211,8 +216,10 @@ ADAPTATIONS = {
     "textual_inversion": ["word", "num_vectors", "like"],
     "prior": ["prompt", "num_images", "weight"],
 }
+CHOICES = {"schedule": ("cosine", "constant", "inverse_sqrt")}
 POSITIVE = {"image_size", "autoencoder_batch_size", "autoencoder_epochs", "autoencoder_passes", "batch_size"}
-POSITIVE |= {"epochs", "passes", "steps_per_execution", "sequence_length", "query_chunk_size", "bucket_step"}
+POSITIVE |= {"epochs", "passes", "steps_per_execution", "accumulated_batches", "sequence_length", "query_chunk_size"}
+POSITIVE |= {"bucket_step"}
 SHARES = {"plain_share", "context_dropout", "autoencoder_ema", "ema"}
 NOT_NEGATIVE = {
     "seed",
@@ -247,6 +254,8 @@ def _check_halved(steps):
 
 
 def _check_range(name, value):
+    if name in CHOICES and value not in CHOICES[name]:
+        raise ValueError(f"`{name}` must be one of {CHOICES[name]}. Received: {name}={value!r}")
     if name in POSITIVE and value is not None and value < 1:
         raise ValueError(f"`{name}` must be at least 1. Received: {name}={value!r}")
     if name in SHARES and not 0.0 <= value <= 1.0:

@@ -208,17 +208,21 @@ def fit(model, batches, run, stage, epochs, callbacks=(), **options):
             batches.close()
 
 
-def optimizer(learning_rate, steps, ema, beta_1=0.9):
-    """AdamW whose learning rate warms up, then decays to zero along half a cosine; with an average of the weights.
+def optimizer(learning_rate, steps, ema, beta_1=0.9, schedule="cosine", accumulated=1):
+    """AdamW whose learning rate warms up, then follows a schedule; with an average of the weights.
 
     Args:
         learning_rate: its peak.
-        steps: of the whole run.
-        ema: momentum of the moving average.
+        steps: batches of the whole run.
+        ema: momentum of the moving average, of the weights after each update.
         beta_1: momentum of the optimizer.
+        schedule: see `Experiment`.
+        accumulated: batches whose gradients make one update.
     """
-    warmup = min(500, steps // 10 + 1)
-    rate = WarmUp(learning_rate, warmup, decay_steps=max(1, steps - warmup))  # a trial may have one step in all
-    return keras.optimizers.AdamW(
-        rate, weight_decay=0.01, beta_1=beta_1, beta_2=0.99, global_clipnorm=1.0, use_ema=True, ema_momentum=ema
-    )
+    warmup = min(500 * accumulated, steps // 10 + 1)
+    falls = {"decay_steps": max(1, steps - warmup)} if schedule == "cosine" else {}  # a trial may have one step in all
+    rate = WarmUp(learning_rate, warmup, inverse_sqrt=schedule == "inverse_sqrt", **falls)
+    # Keras averages after each batch, also where the weights wait for the next update.
+    options = {"use_ema": True, "ema_momentum": ema ** (1 / accumulated), "global_clipnorm": 1.0, "weight_decay": 0.01}
+    options |= {"gradient_accumulation_steps": accumulated} if accumulated > 1 else {}
+    return keras.optimizers.AdamW(rate, beta_1=beta_1, beta_2=0.99, **options)

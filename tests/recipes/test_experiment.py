@@ -20,6 +20,7 @@ from latentdiff.recipes.experiments import NAMES, load_experiment
         ({"generate": {"steps": 3}}, "`generate` has no `steps`: did you mean `num_steps`"),
         ({"batch_size": 8.0}, "`batch_size` must be of type int. Received: batch_size=8.0"),
         ({"batch_size": True}, "`batch_size` must be of type int"),
+        ({"schedule": "linear"}, "`schedule` must be one of .*cosine.*Received: schedule='linear'"),
         ({"batch_size": 0}, "`batch_size` must be at least 1. Received: batch_size=0"),
         ({"learning_rate": "1e-4"}, "`learning_rate` must be of type float or int"),
         ({"learning_rate": float("nan")}, "`learning_rate` must not be negative. Received: learning_rate=nan"),
