@@ -64,6 +64,12 @@ STAGES = {
         "in many. Each phase halves the steps and writes a preset, or, with --lora-rank, an adapter.",
         ("init", "epochs", "minutes", "lora", "memory"),
     ),
+    "average": (
+        "after stage 3: average the weights over another length",
+        "Mixes the averages that stage 3 kept, with `average_lengths` in the experiment, into one of any length, and "
+        "writes a preset with it. A preset can be tried at many lengths without training again.",
+        ("length",),
+    ),
 }
 INIT = {
     "autoencoder": "preset whose autoencoder training starts from, such as emoji-128 (default: random weights)",
@@ -160,8 +166,15 @@ def _distillation(args, run):
     say(f'next: latentdiff generate "a caption like yours" {model} {settings}'.rstrip())
 
 
+def _average(args, run):
+    from latentdiff.recipes.averages import write_average
+
+    say(f'next: latentdiff generate "a caption like yours" --preset {write_average(run, args.length)}')
+
+
 FIELDS = ("bucket_step", "gradient_checkpointing", "query_chunk_size")  # of the experiment, which options replace
-RUN = {"autoencoder": _autoencoder, "latents": _latents, "diffusion": _diffusion, "distillation": _distillation}
+RUN = {"autoencoder": _autoencoder, "latents": _latents, "diffusion": _diffusion, "average": _average}
+RUN |= {"distillation": _distillation}
 
 
 # The options of each way to adapt a preset, by the names of its settings; it needs the first of them.

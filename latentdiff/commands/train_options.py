@@ -20,11 +20,7 @@ def add_options(parser, *names, init=None):
         add("--text-encoder", metavar="PRESET", help="KerasHub text preset, a folder or a name, in place of --init's")
     if "metrics" in names:
         add("--metrics", type=Path, metavar="FOLDER", help="folder with lpips_alexnet_f16.npz, for the perceptual loss")
-    if "epochs" in names:
-        add("--epochs", type=Number(int, 1), metavar="N", help="number of epochs (default: the experiment's)")
-    if "minutes" in names:
-        add("--minutes", type=above_zero, metavar="X", help="end training after so many minutes")
-        add("--tensorboard", action="store_true", help="write losses, throughput and previews for TensorBoard")
+    _add_length(add, names)
     if "lora" in names:
         _add_lora(add)
     if "adapt" in names:
@@ -47,6 +43,18 @@ def add_options(parser, *names, init=None):
     add("--quick", action="store_true", help="a trial of minutes, to see that everything works")
     if "skip_corrupt" in names:
         add("--skip-corrupt", action="store_true", help="leave out images that can't be decoded, and name them")
+
+
+def _add_length(add, names):
+    """Adds the options that say how long to train, or to average, by the `add_argument` of a parser."""
+    if "epochs" in names:
+        add("--epochs", type=Number(int, 1), metavar="N", help="number of epochs (default: the experiment's)")
+    if "minutes" in names:
+        add("--minutes", type=above_zero, metavar="X", help="end training after so many minutes")
+        add("--tensorboard", action="store_true", help="write losses, throughput and previews for TensorBoard")
+    if "length" in names:
+        length = "deviation in time, as a share of the training, such as 0.05"
+        add("--length", type=above_zero, required=True, metavar="X", help=length)
 
 
 def _add_lora(add):

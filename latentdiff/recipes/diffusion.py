@@ -17,17 +17,17 @@ from latentdiff.models.memory import save_memory
 from latentdiff.models.networks import check_sides, make_network
 from latentdiff.pipelines.text_to_image import TextToImage
 from latentdiff.recipes.autoencoder import copy_weights
+from latentdiff.recipes.averages import FOLDER, KeepAverages
 from latentdiff.recipes.callbacks import Preview
 from latentdiff.recipes.devices import fitting_batch_size, host_share, num_devices
 from latentdiff.recipes.prior import with_prior
-from latentdiff.recipes.run import PREVIEWS, fit, optimizer
+from latentdiff.recipes.run import PREVIEWS, SHARD_BYTES, fit, optimizer
 from latentdiff.recipes.start import freeze_words
 from latentdiff.recipes.text_encoder import load_text_encoder
 from latentdiff.recipes.text_features import cached_features
 from latentdiff.settings.prompt_syntax import escape
 
 VALIDATION_BATCH_SIZE = 200
-SHARD_BYTES = 15_500_000
 log = logging.getLogger(__name__)
 
 
@@ -120,16 +120,25 @@ def fit_network(pipeline, parts, run, stage, save):
         optimizer(
             experiment.learning_rate,
             epochs * len(batches),
-            experiment.ema,
+            _momentum(experiment),
             schedule=experiment.schedule,
             accumulated=experiment.accumulated_batches,
+            average_lengths=experiment.average_lengths,
         ),
         steps_per_execution=experiment.steps_per_execution,
     )
     write = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: save())
-    callbacks = [*clock, write, *_previews(pipeline, parts[0][1], run, epochs)]
+    kept = [KeepAverages(run.output / FOLDER)] if experiment.average_lengths else []
+    callbacks = [*clock, write, *kept, *_previews(pipeline, parts[0][1], run, epochs)]
     validation_data = _validation_data(run, model)
     fit(model, batches, run, stage, epochs, callbacks, validation_data=validation_data)
+
+
+def _momentum(experiment):
+    """That of the moving average, for each update."""
+    if experiment.ema_half_life is None:
+        return experiment.ema
+    return 0.5 ** (experiment.batch_size * experiment.accumulated_batches / experiment.ema_half_life)
 
 
 def _batches(pipeline, parts, run):

@@ -6,7 +6,8 @@ from latentdiff.convert.lora_files import load_lora, save_lora
 from latentdiff.diffusion import samplers
 from latentdiff.models.distilled_diffusion import DistilledDiffusion
 from latentdiff.pipelines.text_to_image import TextToImage
-from latentdiff.recipes.diffusion import SHARD_BYTES, fit_network, load_parts
+from latentdiff.recipes.diffusion import fit_network, load_parts
+from latentdiff.recipes.run import SHARD_BYTES
 from latentdiff.recipes.start import start_pipeline
 from latentdiff.settings.table import EVERYWHERE
 

@@ -134,6 +134,11 @@ class Experiment:
     updates. Adds no memory but for one more copy of the trained weights."""
     ema: float = 0.999
     """Momentum of the moving average of the weights."""
+    ema_half_life: float | None = None
+    """Images after which the moving average has forgotten half, whatever the batch size; replaces `ema`."""
+    average_lengths: Sequence = ()
+    """Further averages of the weights, such as (0.05, 0.1): shares of the training that they go back over. `latentdiff
+    train average` mixes them into one of any length afterwards. Each is a copy of the weights in memory."""
     cache_text: bool = False
     """Whether the text encoder encodes each caption once, before training, and its features are read from the disk."""
     steps_per_execution: int = 1
@@ -225,6 +230,7 @@ NOT_NEGATIVE = {
     "seed",
     "read_processes",
     "backup_minutes",
+    "ema_half_life",
     "learning_rate",
     "autoencoder_learning_rate",
     "min_snr_gamma",

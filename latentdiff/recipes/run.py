@@ -10,6 +10,7 @@ from pathlib import Path
 import filelock
 import keras
 
+from latentdiff.models.power_averages import PowerAveragedAdamW
 from latentdiff.models.trainable_model import WarmUp
 from latentdiff.recipes.backup import Backup, BackupWithinEpoch, Log, differences
 from latentdiff.recipes.callbacks import AveragedWeights, Progress, StopAtNaN, TimeLimit
@@ -25,6 +26,7 @@ AUTOENCODER = "autoencoder"  # the stage, and how the names of its fields begin
 SHARED = {"image_size", "split", "validation_split", "seed", "dtype"}
 # What a run may change when it is resumed.
 MEMORY = {"gradient_checkpointing", "query_chunk_size", "read_processes", "backup_minutes", "cache_text"}
+SHARD_BYTES = 15_500_000  # of a preset, where files above 16 MiB can't go everywhere
 ENDLESS = 10**6  # epochs, for a run that a clock ends
 log = logging.getLogger(__name__)
 
@@ -208,7 +210,7 @@ def fit(model, batches, run, stage, epochs, callbacks=(), **options):
             batches.close()
 
 
-def optimizer(learning_rate, steps, ema, beta_1=0.9, schedule="cosine", accumulated=1):
+def optimizer(learning_rate, steps, ema, beta_1=0.9, schedule="cosine", accumulated=1, average_lengths=()):
     """AdamW whose learning rate warms up, then follows a schedule; with an average of the weights.
 
     Args:
@@ -218,6 +220,7 @@ def optimizer(learning_rate, steps, ema, beta_1=0.9, schedule="cosine", accumula
         beta_1: momentum of the optimizer.
         schedule: see `Experiment`.
         accumulated: batches whose gradients make one update.
+        average_lengths: those of `PowerAveragedAdamW`.
     """
     warmup = min(500 * accumulated, steps // 10 + 1)
     falls = {"decay_steps": max(1, steps - warmup)} if schedule == "cosine" else {}  # a trial may have one step in all
@@ -225,4 +228,6 @@ def optimizer(learning_rate, steps, ema, beta_1=0.9, schedule="cosine", accumula
     # Keras averages after each batch, also where the weights wait for the next update.
     options = {"use_ema": True, "ema_momentum": ema ** (1 / accumulated), "global_clipnorm": 1.0, "weight_decay": 0.01}
     options |= {"gradient_accumulation_steps": accumulated} if accumulated > 1 else {}
+    if average_lengths:
+        return PowerAveragedAdamW(rate, beta_1=beta_1, beta_2=0.99, average_lengths=average_lengths, **options)
     return keras.optimizers.AdamW(rate, beta_1=beta_1, beta_2=0.99, **options)
