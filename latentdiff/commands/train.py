@@ -96,12 +96,13 @@ def add_parser(commands):
 
 
 def run_stage(args, stage):
-    """Checks what was typed, opens the run, and calls `stage(args, run)`."""
+    """Checks what was typed, opens the run, calls `stage(args, run)`, which gives the next command, and reports."""
     _check(args)
     with _logging(), quiet_start():
         import keras
 
         from latentdiff.recipes.experiments import load_experiment
+        from latentdiff.recipes.report import write_report
         from latentdiff.recipes.run import Run
 
         keras.ops.zeros(1)  # now the backend looks for devices, and says what it finds
@@ -116,24 +117,26 @@ def run_stage(args, stage):
         length = {name: _get(args, name) for name in ("epochs", "minutes")}
         run = Run(experiment, args.output, **length, quick=args.quick, tensorboard=bool(_get(args, "tensorboard")))
         try:
-            stage(args, run)
+            following = stage(args, run)
         except KeyboardInterrupt as stop:
             resumes = "the same command resumes after the last finished epoch"
             raise type(stop)(f"{str(stop) or 'interrupted'}; {resumes}") from None
+        say(f"report: {write_report(run, following)}")
+        say(f"next: {following}")
 
 
 def _autoencoder(args, run):
     from latentdiff.recipes.autoencoder import train_autoencoder
 
     train_autoencoder(run, args.data, args.metrics, args.init, args.skip_corrupt)
-    say(f"next: latentdiff train latents{_typed(args)} --data {args.data}")
+    return f"latentdiff train latents{_typed(args)} --data {args.data}"
 
 
 def _latents(args, run):
     from latentdiff.recipes.latents import encode_latents
 
     encode_latents(run, args.data, args.skip_corrupt, args.init, args.shard)
-    say(f"next: latentdiff train diffusion{_typed(args)} --init PRESET")
+    return f"latentdiff train diffusion{_typed(args)} --init PRESET"
 
 
 def _diffusion(args, run):
@@ -141,19 +144,17 @@ def _diffusion(args, run):
         from latentdiff.recipes.lora import FILE, train_lora
 
         train_lora(run, args.init)
-        say(f'next: latentdiff generate "a caption like yours" --preset {args.init} --lora {args.output / FILE}')
-        return
+        return f'latentdiff generate "a caption like yours" --preset {args.init} --lora {args.output / FILE}'
     if run.experiment.textual_inversion:
         from latentdiff.recipes.textual_inversion import FILE, train_textual_inversion
 
         train_textual_inversion(run, args.init)
         typed = f"--preset {args.init} --textual-inversion {args.output / FILE}"
-        say(f'next: latentdiff generate "a caption like yours" {typed}')
-        return
+        return f'latentdiff generate "a caption like yours" {typed}'
     from latentdiff.recipes.diffusion import train_diffusion
 
     train_diffusion(run, args.text_encoder, args.init)
-    say(f'next: latentdiff generate "a caption like yours" --preset {args.output / "preset"}')
+    return f'latentdiff generate "a caption like yours" --preset {args.output / "preset"}'
 
 
 def _distillation(args, run):
@@ -163,13 +164,13 @@ def _distillation(args, run):
     outcome = args.output / f"steps_{num_steps}"
     model = f"--preset {args.init} --lora {outcome}.safetensors" if run.experiment.lora else f"--preset {outcome}"
     settings = f"--sampler ddim --num-steps {num_steps} --guidance-scale 1" if run.experiment.lora else ""
-    say(f'next: latentdiff generate "a caption like yours" {model} {settings}'.rstrip())
+    return f'latentdiff generate "a caption like yours" {model} {settings}'.rstrip()
 
 
 def _average(args, run):
     from latentdiff.recipes.averages import write_average
 
-    say(f'next: latentdiff generate "a caption like yours" --preset {write_average(run, args.length)}')
+    return f'latentdiff generate "a caption like yours" --preset {write_average(run, args.length)}'
 
 
 FIELDS = ("bucket_step", "gradient_checkpointing", "query_chunk_size")  # of the experiment, which options replace

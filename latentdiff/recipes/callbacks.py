@@ -54,6 +54,9 @@ class Preview(keras.callbacks.Callback):
         every: epochs between two grids.
         seed: of the initial noise.
         generate: further arguments of `TextToImage.generate`.
+
+    Attributes:
+        images: the last ones, uint8 (n, height, width, 3), or None.
     """
 
     def __init__(self, pipeline, prompts, folder, every=1, seed=0, **generate):
@@ -63,7 +66,7 @@ class Preview(keras.callbacks.Callback):
         self.folder = Path(folder)
         self.every = every
         self.generate = {"seed": seed, **generate}
-        self.undrawn = None
+        self.undrawn = self.images = None
 
     def on_epoch_end(self, epoch, logs=None):
         self.undrawn = epoch + 1
@@ -75,8 +78,8 @@ class Preview(keras.callbacks.Callback):
             self._draw()
 
     def _draw(self):
-        images = self.pipeline.generate(self.prompts, **self.generate)
-        save_png(self.folder / f"epoch_{self.undrawn:04}.png", image_grid(images), self.generate)
+        self.images = self.pipeline.generate(self.prompts, **self.generate)
+        save_png(self.folder / f"epoch_{self.undrawn:04}.png", image_grid(self.images), self.generate)
         self.undrawn = None
 
 

@@ -20,8 +20,9 @@ from latentdiff.recipes.autoencoder import copy_weights
 from latentdiff.recipes.averages import FOLDER, KeepAverages
 from latentdiff.recipes.callbacks import Preview
 from latentdiff.recipes.devices import fitting_batch_size, host_share, num_devices
+from latentdiff.recipes.nearest import save_nearest
 from latentdiff.recipes.prior import with_prior
-from latentdiff.recipes.run import PREVIEWS, SHARD_BYTES, fit, optimizer
+from latentdiff.recipes.run import NEAREST, PREVIEWS, SHARD_BYTES, fit, optimizer
 from latentdiff.recipes.start import freeze_words
 from latentdiff.recipes.text_encoder import load_text_encoder
 from latentdiff.recipes.text_features import cached_features
@@ -129,9 +130,10 @@ def fit_network(pipeline, parts, run, stage, save):
     )
     write = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: save())
     kept = [KeepAverages(run.output / FOLDER)] if experiment.average_lengths else []
-    callbacks = [*clock, write, *kept, *_previews(pipeline, parts[0][1], run, epochs)]
+    previews = _previews(pipeline, parts[0][1], run, epochs)
     validation_data = _validation_data(run, model)
-    fit(model, batches, run, stage, epochs, callbacks, validation_data=validation_data)
+    fit(model, batches, run, stage, epochs, [*clock, write, *kept, *previews], validation_data=validation_data)
+    _show_nearest(pipeline, parts, run, previews)
 
 
 def _momentum(experiment):
@@ -243,6 +245,13 @@ def _previews(pipeline, records, run, epochs):
     if prompts is None:
         prompts = [escape(record["caption"]) for record, *_ in records[:4]]  # captions are literal text
     return [Preview(pipeline, prompts, run.output / PREVIEWS, every=epochs)] if prompts else []
+
+
+def _show_nearest(pipeline, parts, run, previews):
+    """Writes `nearest.png`: the last previews, and the training images of their size that are most like them."""
+    alike = [latents for latents, _ in parts if tuple(latents.shape[2:]) == tuple(pipeline.latent_shape)]
+    for images in (preview.images for preview in previews if alike and preview.images is not None):
+        save_nearest(run.output / NEAREST, pipeline.model, images, alike[0])
 
 
 def _save(pipeline, run):

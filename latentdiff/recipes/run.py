@@ -20,7 +20,7 @@ from latentdiff.recipes.tensorboard import TensorBoard
 from latentdiff.whole_files import remove_whole, replaced, write_text
 
 QUICK_LIMIT = 32  # images of a trial
-LOCK, PREVIEWS = ".lock", "previews"
+LOCK, PREVIEWS, NEAREST = ".lock", "previews", "nearest.png"
 FINISHED, BACKUP = "finished.json", "backup"  # in the folder of a stage
 AUTOENCODER = "autoencoder"  # the stage, and how the names of its fields begin
 SHARED = {"image_size", "split", "validation_split", "seed", "dtype"}
