@@ -241,13 +241,22 @@ def _get(args, name):
 
 @contextlib.contextmanager
 def _logging():
-    """What the recipes log goes to stdout, a line each, while this runs."""
-    logger, handler = logging.getLogger("latentdiff"), logging.StreamHandler(sys.stdout)
-    level = logger.level
+    """What the recipes log goes to stdout, a line each, while this runs, and nowhere else: libraries that `fit` imports
+    set up the root logger. That grain has no profiler of JAX is no news."""
+    logger, handler, absl = (
+        logging.getLogger("latentdiff"),
+        logging.StreamHandler(sys.stdout),
+        logging.getLogger("absl"),
+    )
+    before = logger.level, logger.propagate, absl.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    logger.propagate = False
+    absl.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
         logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+        absl.setLevel(before[2])

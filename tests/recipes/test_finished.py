@@ -52,9 +52,7 @@ def test_without_its_outcome_a_stage_starts_over(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_breaks_off_after_training_goes_on_from_the_trained_weights(
-    tmp_path, stage, folder, eagerly, monkeypatch, caplog
-):
+def test_what_breaks_off_after_training_goes_on_from_the_trained_weights(tmp_path, stage, folder, eagerly, monkeypatch):
     """Between the last epoch and the file of the outcome: the backups are still there."""
     write_experiment(tmp_path / "experiment.py", 1e-3, **FEW)
 
