@@ -23,7 +23,8 @@ __all__ = [*_MODULES, "__version__"]
 
 
 def _load():
-    importlib.import_module(f"{__name__}.models.losses")  # registered, and no public name
+    for file in ("models.losses", "models.power_averages"):  # registered, and no public names
+        importlib.import_module(f"{__name__}.{file}")
     names = {name: getattr(importlib.import_module(f"{__name__}.{file}"), name) for name, file in _MODULES.items()}
     globals().update(names)
 

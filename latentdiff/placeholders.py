@@ -8,9 +8,10 @@ first one that Keras opens a model with imports the classes; they register thems
 import sys
 
 NAMES = """
-    AdaptiveBlock AdaptiveOutput Attention AttentionBlock Autoencoder DiT Downsample GroupNorm LPIPS LatentDiffusion
-    NoiseSchedule Objective PatchDiscriminator Patchify PositionEmbedding ResnetBlock SpatialTransformer TextEncoder
-    TimestepEmbedding TransformerBlock UNet Unpatchify Upsample WarmUp WarmUpAdamW
+    AdaptiveBlock AdaptiveOutput Attention AttentionBlock Autoencoder ClipPair DiT Downsample GroupNorm LPIPS
+    LatentDiffusion NoiseSchedule Objective PatchDiscriminator Patchify PositionEmbedding PowerAveragedAdamW ResnetBlock
+    SpatialTransformer TextAndSizeEmbedding TextEncoder TimestepEmbedding TransformerBlock UNet Unpatchify Upsample
+    WarmUp WarmUpAdamW
 """
 REGISTERED = tuple(f"latentdiff>{name}" for name in NAMES.split())
 

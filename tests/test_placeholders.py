@@ -1,6 +1,7 @@
 """`import latentdiff` does not import Keras, and Keras imported later finds our classes all the same."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,12 @@ def test_models_open_in_whatever_order_the_two_are_imported(first, tmp_path):
 def test_importing_latentdiff_imports_no_keras():
     code = "import importlib.util, sys, latentdiff; importlib.util.find_spec('keras'); print('keras' in sys.modules)"
     assert run(code).split() == ["False"]
+
+
+def test_the_names_are_those_of_the_registered_classes():
+    marked = re.compile(r"register_keras_serializable\(.*\)\n(?:@.*\n)*class (\w+)")
+    found = [name for path in (ROOT / "latentdiff").rglob("*.py") for name in marked.findall(path.read_text("utf-8"))]
+    assert sorted(f"latentdiff>{name}" for name in found) == sorted(REGISTERED)
 
 
 @pytest.mark.slow
