@@ -17,7 +17,8 @@ from latentdiff.whole_files import draft_of, remove_litter, remove_whole, replac
 
 NEXT = ".next"
 FIRST = "metadata.json"  # who reads the folder knows by it that another preset came in between
-OWN = ("model.weights.*", "assets/tokenizer/*")
+WEIGHTS, ASSETS = ("model.weights.*", "model.safetensors"), ("assets/tokenizer/*",)
+OWN = (*WEIGHTS, *ASSETS)
 
 
 def where(folder):
@@ -52,11 +53,11 @@ def _complete(folder):
     names = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
     for name in sorted(names, key=lambda name: (name.name != FIRST, name)):
         _place(source / name, folder / name)
-    for pattern in OWN:
-        new = {path.name for path in source.glob(pattern)}
-        for old in folder.glob(pattern):
-            if new and old.name not in new:
-                old.unlink()
+    for patterns in (WEIGHTS, ASSETS):
+        new, old = ([path for pattern in patterns for path in place.glob(pattern)] for place in (source, folder))
+        for path in old:
+            if new and path.name not in {kept.name for kept in new}:
+                path.unlink()
     sync(folder)
     remove_whole(source)
 

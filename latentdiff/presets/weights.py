@@ -2,6 +2,7 @@
 
 A piece is a range of bytes of that file, so that any piece size works with any layer, and `cat` puts them together
 again. The list of pieces holds their sizes and checksums; a piece that is missing, cut short or changed is named.
+For a hub the arrays go into one `model.safetensors` instead, which is in the list as its only piece.
 """
 
 import contextlib
@@ -14,12 +15,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from latentdiff.presets import safetensors_file
 from latentdiff.presets.folder import shorten
 from latentdiff.presets.hdf5 import check_plain
 from latentdiff.presets.replacement import replacing
 
 WEIGHTS_FILE = "model.weights.h5"
 PIECES_FILE = "model.weights.json"
+SAFETENSORS_FILE = "model.safetensors"
+BLOCK_BYTES = 2**24  # read at a time
 ENTRY_BYTES = 4096  # of an HDF5 file for each array, beside its numbers
 TRAINING_ONLY = {"optimizer", "adversary"}
 
@@ -68,15 +72,18 @@ def load(model, folder):
     Raises:
         ValueError: a file is missing, truncated or changed; names it.
     """
-    with _whole_file(Path(folder)) as path:
-        try:
-            check_plain(path)
-        except OSError as error:
-            raise ValueError(f"The preset is damaged: {path} can't be read ({shorten(error)}).") from error
+    with _checked_file(Path(folder)) as path:
         try:
             model.load_weights(path)
         except Exception as error:  # Keras raises many kinds, with the list of all layers
             raise ValueError(f"The preset is damaged: {path} has other weights ({shorten(error)}).") from error
+
+
+def write_safetensors(source, target):
+    """Writes the weights in the folder `source`, which `load` would take, into another one as `model.safetensors`."""
+    with _checked_file(Path(source)) as path:
+        safetensors_file.from_hdf5(path, target / SAFETENSORS_FILE)
+    _write_list(target, SAFETENSORS_FILE, [_entry(target / SAFETENSORS_FILE)])
 
 
 def _copy(source_path, target_path, float16):
@@ -103,46 +110,96 @@ def _cut(path, folder, max_shard_bytes):
     pieces = []
     with open(path, "rb") as file:
         while data := file.read(max_shard_bytes):
-            name = _piece_name(len(pieces))
-            (folder / name).write_bytes(data)
-            pieces.append({"file": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
-    (folder / PIECES_FILE).write_text(json.dumps({"file": WEIGHTS_FILE, "pieces": pieces}, indent=2) + "\n")
+            piece = folder / _piece_name(len(pieces))
+            piece.write_bytes(data)
+            pieces.append(_entry(piece))
+    _write_list(folder, WEIGHTS_FILE, pieces)
+
+
+def _entry(path):
+    """What the list says of a piece."""
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def _write_list(folder, name, pieces):
+    (folder / PIECES_FILE).write_text(json.dumps({"file": name, "pieces": pieces}, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _checked_file(folder):
+    """The path of a whole HDF5 file with nothing but arrays of numbers."""
+    with _whole_file(folder) as path:
+        try:
+            check_plain(path)
+        except OSError as error:
+            raise ValueError(f"The preset is damaged: {path} can't be read ({shorten(error)}).") from error
+        yield path
 
 
 @contextlib.contextmanager
 def _whole_file(folder):
-    """The path of the whole weight file; put together in a temporary folder if it lies in pieces."""
+    """The path of the whole HDF5 file; made in a temporary folder where the weights are in pieces or safetensors."""
     if (folder / WEIGHTS_FILE).is_file():
         yield folder / WEIGHTS_FILE
         return
+    pieces = _read_list(folder)
+    for piece in pieces:
+        _check(*piece)
+    paths = [path for path, _, _ in pieces]
+    with tempfile.TemporaryDirectory() as temporary:
+        whole = Path(temporary) / WEIGHTS_FILE
+        if paths[0].name == SAFETENSORS_FILE:
+            _from_safetensors(paths[0], whole)
+        else:
+            _join(paths, whole)
+        yield whole
+
+
+def _read_list(folder):
+    """(path, bytes, SHA-256) of each piece."""
     if not (folder / PIECES_FILE).is_file():
         raise ValueError(f"The preset is incomplete: {folder} has neither {WEIGHTS_FILE} nor {PIECES_FILE}.")
     try:
         pieces = json.loads((folder / PIECES_FILE).read_text(encoding="utf-8"))["pieces"]
-        if [piece["file"] for piece in pieces] != [_piece_name(index) for index in range(len(pieces))]:
+        names = [piece["file"] for piece in pieces]
+        if not names or names not in ([_piece_name(index) for index in range(len(names))], [SAFETENSORS_FILE]):
             raise ValueError("other names than those of its pieces")
-        pieces = [(folder / piece["file"], int(piece["bytes"]), str(piece["sha256"])) for piece in pieces]
+        return [(folder / piece["file"], int(piece["bytes"]), str(piece["sha256"])) for piece in pieces]
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         path = folder / PIECES_FILE
         raise ValueError(f"The preset is damaged: {path} is no list of pieces ({shorten(error)}).") from error
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / WEIGHTS_FILE
-        with open(path, "wb") as whole:
-            for piece in pieces:
-                whole.write(_checked(*piece))
-        yield path
 
 
 def _piece_name(index):
     return f"{WEIGHTS_FILE}.{index:03}"
 
 
-def _checked(path, size, checksum):
+def _join(paths, whole):
+    with open(whole, "wb") as joined:
+        for path in paths:
+            with open(path, "rb") as piece:
+                shutil.copyfileobj(piece, joined)
+
+
+def _from_safetensors(path, whole):
+    try:
+        safetensors_file.to_hdf5(path, whole)
+    except ValueError as error:
+        raise ValueError(f"The preset is damaged: {path} can't be read ({shorten(error)}).") from error
+
+
+def _check(path, size, checksum):
     if not path.is_file():
         raise ValueError(f"The preset is incomplete: {path} is missing.")
     if path.stat().st_size != size:
         raise ValueError(f"The preset is damaged: {path} has {path.stat().st_size} bytes where {size} belong.")
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != checksum:
+    if _sha256(path) != checksum:
         raise ValueError(f"The preset is damaged: {path} was changed, its checksum is not the recorded one.")
-    return data
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while data := file.read(BLOCK_BYTES):
+            digest.update(data)
+    return digest.hexdigest()
