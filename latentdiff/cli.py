@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from latentdiff.commands import UsageError, explain, export, generate, import_weights, info, lora, train, words
+from latentdiff.commands import UsageError, explain, export, generate, import_weights, info, lora, push, train, words
 from latentdiff.commands.console import is_terminal, prepare, say
 from latentdiff.commands.preset import add_tile_size
 from latentdiff.commands.prompts import OPTIONS, Number, add_setting
@@ -100,6 +100,7 @@ def _parser():
     explain.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
     export.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
     import_weights.add_parser(commands)
+    push.add_parser(commands, _PRESET_HELP)
     told = "Prints the card of a preset, or the settings of a PNG that this or another program made."
     command = commands.add_parser("info", help="tell what a preset is, or how an image was made", description=told)
     command.add_argument("preset", nargs="?", default=DEFAULT_PRESET, metavar="PRESET_OR_PNG", help=_PRESET_HELP)
@@ -107,7 +108,7 @@ def _parser():
     return parser
 
 
-_PRESET_HELP = f"name of a shipped preset, or a folder (default: {DEFAULT_PRESET})"
+_PRESET_HELP = f"name of a shipped preset, a folder, hf://OWNER/NAME or kaggle://... (default: {DEFAULT_PRESET})"
 
 
 def _add_generate(commands):

@@ -8,6 +8,7 @@ from latentdiff.commands.console import say
 from latentdiff.commands.progress import ProgressBar
 from latentdiff.commands.prompts import Number
 from latentdiff.commands.quiet_start import quiet_start
+from latentdiff.presets.hub import HF
 
 EPILOG = """\
 SOURCE is a folder that diffusers wrote, of Stable Diffusion 1.x, 2.x or XL, with weights in .safetensors files. Each
@@ -46,7 +47,7 @@ def add_parser(commands):
 
 def run(args):
     """Writes the preset, see `latentdiff import --help`."""
-    if not (args.source.startswith("hf://") or Path(args.source).is_dir()):
+    if not (args.source.startswith(HF) or Path(args.source).is_dir()):
         raise UsageError(f"SOURCE must be a folder, or hf://OWNER/NAME. Received: {args.source}")
     single = args.weights_file
     if single is not None and not (single.is_file() and single.suffix == ".safetensors"):

@@ -1,6 +1,7 @@
 """Folders in diffusers' layout on the Hugging Face Hub."""
 
-SCHEME = "hf://"
+from latentdiff.presets import hub
+
 PARTS = {
     **dict.fromkeys(("unet", "vae"), "diffusion_pytorch_model"),
     **dict.fromkeys(("text_encoder", "text_encoder_2"), "model"),
@@ -10,29 +11,13 @@ SETTINGS = ("model_index.json", "*/config.json", "scheduler/*.json", *TOKENIZERS
 
 
 def local_folder(source, variant=None):
-    """`source`, or the local copy of what `hf://OWNER/NAME` names.
-
-    The client of the hub downloads what an import needs into its cache, once. It takes its settings from the
-    environment: HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE.
+    """`source`, or the local copy of what an import needs of hf://OWNER/NAME, see `presets.hub.download`.
 
     Args:
         source: a folder, or hf://OWNER/NAME.
         variant: that of the files of weights.
-
-    Raises:
-        ValueError: no such repository, or one that can't be reached; `huggingface_hub` is not installed.
     """
-    if not str(source).startswith(SCHEME):
-        return source
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise ValueError(f"{source} needs huggingface_hub: pip install 'latentdiff[hub]'") from error
-    repository = source.removeprefix(SCHEME)
-    try:
-        return huggingface_hub.snapshot_download(repository, allow_patterns=_patterns(variant))
-    except (huggingface_hub.errors.HfHubHTTPError, ValueError, OSError) as error:
-        raise ValueError(f"`source` must be hf://OWNER/NAME of a repository. Received: {source} ({error})") from error
+    return hub.download(source, _patterns(variant)) if str(source).startswith(hub.HF) else source
 
 
 def _patterns(variant):

@@ -80,7 +80,7 @@ class Pipeline:
 
     @classmethod
     def from_preset(cls, preset, **kwargs):
-        """Opens a preset: the name of a shipped one, or a folder. Keyword arguments replace its settings."""
+        """Opens a preset, see `presets.folder.preset_folder`. Keyword arguments replace its settings."""
         model, settings = load_preset(preset)
         return cls(model, **{**settings, **kwargs})
 

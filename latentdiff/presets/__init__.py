@@ -1,1 +1,1 @@
-"""A trained model in a folder."""
+"""A trained model in a folder, or on a hub."""

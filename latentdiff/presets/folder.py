@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+from latentdiff.presets import hub
 from latentdiff.presets.replacement import where
 
 CONFIG_FILE = "config.json"
+ON_HUB = ("*.json", "*.md", "assets/tokenizer/*", "model.weights.*", "model.safetensors")  # of a repository
 
 
 def preset_folder(preset):
@@ -14,11 +16,14 @@ def preset_folder(preset):
     Args:
         preset: a folder, or the name of a folder in `saved_models`, which is looked for in the working directory, in
             this package or the checkout that it lies in, and in the folders of the environment variable
-            LATENTDIFF_PRESETS.
+            LATENTDIFF_PRESETS; or an address on a hub, see `hub`, whose files are downloaded.
 
     Raises:
         ValueError: there is none; says where it was looked for and which names there are.
+        OSError: the hub can't be reached.
     """
+    if hub.is_address(preset):
+        return Path(hub.download(str(preset), ON_HUB))
     if _is_preset(Path(preset)):
         return Path(preset)
     package = Path(__file__).parents[1]
@@ -36,10 +41,16 @@ def preset_folder(preset):
 
 
 def check_files(folder, patterns):
-    """Raises ValueError unless the files in a folder that match the patterns are regular ones, within the folder."""
+    """Raises ValueError unless the files in a folder that match the patterns are regular ones, within the folder.
+
+    The cache of the Hugging Face Hub has links in `snapshots/COMMIT` to files in `blobs` of the same repository. These
+    are taken, and no others out of the folder: not to folders within `blobs`, nor to where a link `blobs` may lead.
+    """
     inside = folder.resolve()
+    blobs = inside.parent.parent / "blobs" if inside.parent.name == "snapshots" else None
     for path in (path for pattern in patterns for path in folder.glob(pattern)):
-        if not path.is_file() or not path.resolve().is_relative_to(inside):
+        target = path.resolve()
+        if not target.is_file() or not (target.is_relative_to(inside) or target.parent == blobs):
             raise ValueError(
                 f"The preset is refused: {path.name!r} must be a file in its folder, and no link out of it."
             )

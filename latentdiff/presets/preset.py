@@ -4,7 +4,8 @@ config.json           the LatentDiffusion model
 task.json             how to use it: image size, sampler, steps, guidance
 tokenizer.json, assets/tokenizer/   the tokenizer, written by KerasHub
 metadata.json         versions, numbers of parameters and of words
-model.weights.h5      all weights; or, when sharded, pieces of this file and their list in model.weights.json
+model.weights.h5      all weights; or, when sharded, pieces of this file and their list in model.weights.json; or, from
+                      a hub, model.safetensors, which is in this list, too
 README.md             the model card, if there is one
 
 Saved over an earlier preset, the new one takes over in one moment, see `replacement`.
@@ -37,7 +38,7 @@ def load_preset(preset):
     """Opens a preset.
 
     Args:
-        preset: name or folder, see `folder.preset_folder`.
+        preset: name, folder or address, see `folder.preset_folder`.
 
     Returns:
         model: the `LatentDiffusion`.
