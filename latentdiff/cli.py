@@ -6,7 +6,19 @@ import sys
 import warnings
 from pathlib import Path
 
-from latentdiff.commands import UsageError, explain, export, generate, import_weights, info, lora, push, train, words
+from latentdiff.commands import (
+    UsageError,
+    app,
+    explain,
+    export,
+    generate,
+    import_weights,
+    info,
+    lora,
+    push,
+    train,
+    words,
+)
 from latentdiff.commands.console import is_terminal, prepare, say
 from latentdiff.commands.preset import add_tile_size
 from latentdiff.commands.prompts import OPTIONS, Number, add_setting
@@ -96,6 +108,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"latentdiff {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_generate(commands)
+    app.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
     train.add_parser(commands)
     explain.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)
     export.add_parser(commands, DEFAULT_PRESET, _PRESET_HELP)

@@ -33,6 +33,7 @@ FLOORS = [
     "recipes",
     "runtimes",
     "explain",
+    "app",
     "commands",
     "cli",
     "__main__",

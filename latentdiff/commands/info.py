@@ -7,7 +7,6 @@ from latentdiff.commands import UsageError
 from latentdiff.commands.console import say
 from latentdiff.commands.preset import find_preset
 from latentdiff.commands.prompts import KEYS
-from latentdiff.settings import parameters
 
 
 def run(args):
@@ -38,34 +37,14 @@ def _tell_image(path):
 
 
 def _settings_of(path):
-    """(what fits a prompts file, the rest) of a PNG: of this package's record, else of the text of other programs.
-
-    Raises:
-        UsageError: no such file.
-        ValueError: no image, or one without settings.
-    """
-    from latentdiff.data.images import read_settings
+    """(what fits a prompts file, the rest) of a PNG; UsageError if there is no such file."""
+    from latentdiff.data.image_settings import from_png
 
     if not path.is_file():
         raise UsageError(f"{path} must be a file that exists")
-    texts = read_settings(path)
-    foreign = texts.pop(parameters.CHUNK, None)
-    if "prompt" in texts and "seed" in texts:
-        settings, others = {name: _decoded(name, text) for name, text in texts.items()}, {}
-    elif foreign is not None:
-        settings, others = parameters.from_parameters(foreign)
-    else:
-        raise ValueError(f"{path} has no settings of an image in it")
+    settings, others = from_png(path)
     rest = {name: value for name, value in settings.items() if name not in KEYS}
     return {name: value for name, value in settings.items() if name in KEYS}, {**rest, **others}
-
-
-def _decoded(name, text):
-    """The value that `save_png` wrote as this text; the text itself where it is none."""
-    try:
-        return json.loads(text) if name in KEYS and KEYS[name].kind is not str else text
-    except (ValueError, RecursionError):
-        return text
 
 
 def _read(path):

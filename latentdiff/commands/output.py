@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 from latentdiff.commands import UsageError
-from latentdiff.settings import parameters
 from latentdiff.whole_files import write_bytes, write_text
 
 MANIFEST = "manifest.json"
@@ -50,14 +49,13 @@ class Output:
 
     def add(self, picture, record):
         """Writes one image, uint8 (height, width, 3), with its record; returns its path, or None in a grid."""
-        from latentdiff.data.images import encode_png
+        from latentdiff.data.image_settings import to_png
 
         if self.has_grid:
             self._made.append((picture, record))
         if self.grid_only:
             return None
-        told = {**record, parameters.CHUNK: parameters.to_parameters(record, picture.shape[:2])}
-        path = self._write(_stem([record["prompt"]], record["seed"]), encode_png(picture, told))
+        path = self._write(_stem([record["prompt"]], record["seed"]), to_png(picture, record))
         self._entries[path.name] = {"file": path.name, **record}
         self._save_manifest()
         return path

@@ -1,0 +1,1 @@
+"""The web app: a page around anything that generates images."""
