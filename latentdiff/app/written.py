@@ -4,6 +4,7 @@ import shlex
 
 from latentdiff.settings.table import SETTINGS
 
+LOADERS = {"images": "load_picture", "masks": "load_mask"}
 EDITING = {"images": "--init-image", "masks": "--mask"}
 
 
@@ -32,11 +33,19 @@ def as_python(model, record, inputs=(), adapters=()):
     loads = [f"model.load_lora({path!r}, {scale!r})" for path, scale in adapters]
     settings = [f"{row.name}={_literal(row, record[row.key])}" for row in _said(model, record)]
     settings += [f"{name}={name}" for name in inputs]
-    opening = model.opening
-    if model.adapt and inputs:
-        opening = opening.replace("TextToImage", "Inpaint" if "masks" in inputs else "ImageToImage")
     call = f"image = model.generate({', '.join([repr(record['prompt']), *settings])})"
-    return "\n".join([opening, *loads, call])
+    return "\n".join([*_opening(model, inputs), *loads, call])
+
+
+def _opening(model, inputs):
+    """Lines that make the model and read its inputs."""
+    if not inputs:
+        return [model.opening]
+    names = ", ".join(LOADERS[name] for name in inputs)
+    kind = "Inpaint" if "masks" in inputs else "ImageToImage"
+    opening = model.opening.replace("TextToImage", kind)
+    reads = [f"{name} = {LOADERS[name]}({f'{name.upper()}.png'!r}, {model.image_size})" for name in inputs]
+    return [f"from latentdiff.data.images import {names}", opening, *reads]
 
 
 def _said(model, record):

@@ -103,7 +103,7 @@ def status(tab, text):
 
 def choose(tab, name, label):
     tab.locator(f"#{name} input").click()
-    tab.get_by_role("option", name=label, exact=True).click()
+    tab.get_by_role("option", name=label, exact=True).last.click()
 
 
 def shown(tab, path):
@@ -116,8 +116,11 @@ def shown(tab, path):
 def paint(tab, path):
     """Puts an image into the editor and draws a line."""
     unfold(tab, "Begin with an image")
+    tab.locator("#editor canvas").first.wait_for()
+    tab.wait_for_timeout(1000)  # the canvas gets its size
     tab.locator("#editor input[type=file]").first.set_input_files(path)
-    tab.locator("#editor button[aria-label*='rush'], #editor button[title*='raw']").first.click()
+    tab.wait_for_selector("#editor button[title='Color']")  # the brush is there, and so is the image
+    tab.wait_for_timeout(1000)
     box = tab.locator("#editor canvas").first.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     tab.mouse.move(x - 20, y)

@@ -234,9 +234,23 @@ def test_a_command_makes_the_image_again(studio, monkeypatch, tmp_path, pipeline
     np.testing.assert_array_equal(np.asarray(Image.open("a.png")), pixels(made))
 
 
-def test_python_makes_the_image_again(studio, monkeypatch, pipeline, editor):
+def test_python_makes_the_image_again(studio, monkeypatch, pipeline):
     monkeypatch.setattr("latentdiff.TextToImage.from_preset", lambda name: pipeline)
     (made,) = run(studio.generate("me", {**FIELDS, "guidance_interval": "0.1 5", "sampler": "euler"}))[1]
+    names = {}
+    exec(made.python, names)
+    np.testing.assert_array_equal(names["image"], pixels(made))
+
+
+def test_python_with_an_image_makes_it_again(studio, monkeypatch, pipeline, tmp_path, editor):
+    from latentdiff import ImageToImage
+    from latentdiff.data.images import save_png
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ImageToImage, "from_preset", lambda name: ImageToImage.from_pipeline(pipeline))
+    editor = {name: value[:8, :8] if name == "background" else [] for name, value in editor.items()}
+    save_png("IMAGES.png", editor["background"][..., :3])
+    (made,) = run(studio.generate("me", FIELDS, editor=editor))[1]
     names = {}
     exec(made.python, names)
     np.testing.assert_array_equal(names["image"], pixels(made))
