@@ -38,9 +38,12 @@ def make_page(studio):
         outputs, inputs = [status, preview, gallery, kept, *texts], [kept, *given, *fields.values()]
         generate, stop, draw = buttons["generate"], buttons["stop"], axes.pop()
         started = [generate.click, fields["prompts"].submit]
-        gr.on(started, runs.generate, [num_images, *inputs], outputs, **ONE_AT_A_TIME, **QUIET)
-        draw.click(runs.matrix, [*axes, *inputs], outputs, **ONE_AT_A_TIME, **QUIET)
-        stop.click(runs.stop, queue=False, **QUIET)
+        jobs = [
+            gr.on(started, runs.generate, [num_images, *inputs], outputs, **ONE_AT_A_TIME, **QUIET),
+            draw.click(runs.matrix, [*axes, *inputs], outputs, **ONE_AT_A_TIME, **QUIET),
+        ]
+        stopped = stop.click(runs.stop, cancels=jobs, queue=False, **QUIET)
+        stopped.then(lambda: "stopped", None, status, queue=False, **QUIET)
         png.upload(runs.read_png, png, [*fields.values(), status], **QUIET)
         gallery.select(runs.select, kept, texts, queue=False, **QUIET)
         page.unload(runs.stop)

@@ -8,6 +8,7 @@ from latentdiff.commands.console import say
 from latentdiff.commands.preset import find_preset, opened_preset
 from latentdiff.commands.prompts import Number
 
+MAX_PIXELS = 2**25  # of an upload Pillow warns; it refuses twice as many
 EPILOG = """\
 The page can be reached from this machine alone, unless --host says otherwise: whoever reaches it may use the model, and
 there is no password. One request is drawn at a time; others wait in line.
@@ -44,10 +45,13 @@ def run(args):
         import gradio  # noqa: F401
     except ImportError as error:
         raise UsageError('app needs gradio: pip install "latentdiff[app]"') from error
-    model = _model(args)
+    from PIL import Image
+
     from latentdiff.app.page import serve
     from latentdiff.app.studio import Studio
 
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    model = _model(args)
     page = serve(Studio(model, args.max_images, args.max_steps), args.host, args.port)
     try:
         say(page.local_url)

@@ -65,6 +65,11 @@ def connections(monkeypatch):
 
 
 @pytest.fixture
+def studio():
+    return Studio(of_preset("tiny", TextToImage.from_preset(GOLDEN / "jax_preset")), max_steps=500)
+
+
+@pytest.fixture
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as play:
@@ -74,11 +79,11 @@ def browser():
 
 
 @pytest.fixture
-def tab(browser, connections):
+def tab(browser, connections, studio):
     """An open page of a tiny preset, and the hosts that the browser asked."""
     from latentdiff.app.page import serve
 
-    page = serve(Studio(of_preset("tiny", TextToImage.from_preset(GOLDEN / "jax_preset")), max_steps=500))
+    page = serve(studio)
     hosts, errors = set(), []
     tab = browser.new_context(viewport=DESKTOP).new_page()
     tab.set_default_timeout(30_000)
@@ -131,7 +136,7 @@ def paint(tab, path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_clicks(tab, tmp_path):
+def test_clicks(tab, studio, tmp_path):
     tab.fill("#prompts textarea", "a red cat")
     unfold(tab, "Settings")
     tab.fill("#seed textarea", "7")
@@ -161,12 +166,21 @@ def test_clicks(tab, tmp_path):
     tab.click("#generate")
     tab.wait_for_selector("text=`num_steps` must be at most 500 here")
 
-    # stop
+    # one is drawn at a time, the other waits; stop ends the one that waits, then the one that is drawn
     tab.fill("#num_steps textarea", "500")
+    tab.fill("#num_images input", "16")
     tab.click("#generate")
     status(tab, "step")
+    other.click("#generate")
+    other.wait_for_selector("text=/queue: 1.1/")
+    other.click("#stop")
+    status(other, "stopped")
     tab.click("#stop")
-    status(tab, "stopped after 0 of 1")
+    status(tab, "stopped")
+    tab.fill("#num_images input", "1")
+    tab.wait_for_timeout(1000)
+    assert other.input_value("#status textarea") == "stopped" and other.locator("#gallery img").count() == 0
+    assert not studio._stops
 
     # a matrix
     tab.fill("#num_steps textarea", "2")
