@@ -13,8 +13,10 @@ CACHE_SECONDS = (3600, 86400)  # how often files of images are looked through, a
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model", "show_progress": "minimal"}
 QUIET = {"api_visibility": "private"}
 BUTTONS = ["download", "fullscreen"]  # and none that hands images to other sites
-THUMBNAILS = {"columns": 4, "fit_columns": False, "interactive": False}
-CSS = ".gradio-container {max-width: 1280px !important; margin: 0 auto} footer {display: none !important}"
+CSS = """
+.gradio-container {max-width: 1280px !important; margin: 0 auto}
+#gallery .grid-container {grid-template-columns: repeat(auto-fill, minmax(90px, 1fr)) !important}
+"""
 
 
 def make_page(studio):
@@ -31,7 +33,7 @@ def make_page(studio):
             with gr.Column(min_width=320):
                 given, axes, png = _more(studio.model, fields)
             with gr.Column(min_width=320):
-                gallery = gr.Gallery(label="gallery", height=300, buttons=BUTTONS, elem_id="gallery", **THUMBNAILS)
+                gallery = gr.Gallery(label="gallery", height=300, interactive=False, buttons=BUTTONS, elem_id="gallery")
                 texts = [_text(label) for label in ("command line", "Python")]
         kept = gr.State([])
         runs = _Runs(studio, list(fields), gallery.GRADIO_CACHE)

@@ -57,7 +57,7 @@ def run(args):
         say(page.local_url)
         threading.Event().wait()
     finally:
-        page.close()
+        page.close(verbose=False)
 
 
 def _model(args):

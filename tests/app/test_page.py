@@ -92,7 +92,7 @@ def tab(browser, connections, studio):
     tab.goto(page.local_url)
     tab.wait_for_selector("#generate")
     yield tab
-    page.close()
+    page.close(verbose=False)
     assert errors == []
     assert hosts | connections <= {"127.0.0.1", "localhost", "blob", "data"}
 
@@ -161,6 +161,13 @@ def test_clicks(tab, studio, tmp_path):
     unfold(other, "Settings")
     assert other.input_value("#seed textarea") == "7"
 
+    other.fill("#num_steps textarea", "1")
+    other.fill("#num_images input", "4")
+    other.click("#generate")
+    status(other, "4 of 4 done")
+    other.wait_for_function("document.querySelectorAll('#gallery .thumbnail-lg img').length == 4")
+    assert other.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
     # what is wrong is told
     tab.fill("#num_steps textarea", "501")
     tab.click("#generate")
@@ -179,7 +186,8 @@ def test_clicks(tab, studio, tmp_path):
     status(tab, "stopped")
     tab.fill("#num_images input", "1")
     tab.wait_for_timeout(1000)
-    assert other.input_value("#status textarea") == "stopped" and other.locator("#gallery img").count() == 0
+    assert other.input_value("#status textarea") == "stopped"
+    assert other.locator("#gallery .thumbnail-lg img").count() == 4
     assert not studio._stops
 
     # a matrix
