@@ -9,7 +9,7 @@ import pytest
 from harness import GOLDEN
 from PIL import Image
 
-from latentdiff import TextToImage, cli
+from latentdiff import TextToImage
 from latentdiff.app.model import of_preset, of_server
 from latentdiff.app.studio import Studio
 
@@ -42,12 +42,6 @@ def test_what_a_server_does_not_take_is_not_there():
     assert not {"sampler", "strength", "keep_pixels"} & page.keys()
     hidden = [part["props"]["label"] for part in config["components"] if part["props"].get("visible") is False]
     assert hidden == ["Begin with an image", "LoRA"]
-
-
-def test_wrong_usage(capsys):
-    assert cli.main(["app", "--edge", "a", "--server", "b:1"]) == 2
-    assert "--edge can't be combined with --server" in capsys.readouterr().err
-    assert cli.main(["app", "--preset", "none"]) == 2
 
 
 # === In a browser ===
