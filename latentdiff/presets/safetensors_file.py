@@ -38,5 +38,5 @@ def to_hdf5(source, target):
                 entry = file.create_dataset(name, data=array)
                 if array.dtype == ml_dtypes.bfloat16:
                     entry.attrs["dtype"] = BFLOAT16
-    except (SafetensorError, OSError, TypeError) as error:
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # the last: a dtype that NumPy lacks
         raise ValueError(f"no file of weights: {error}") from error

@@ -1,3 +1,6 @@
+import json
+import struct
+
 import h5py
 import ml_dtypes
 import numpy as np
@@ -42,12 +45,30 @@ def test_keras_loads_it(tmp_path):
     assert saved(tmp_path / "hub") == ["model.weights.h5"]  # saved over it, nothing of it is left
 
 
-def test_what_is_no_safetensors_file(tmp_path):
+def named(*names, dtype="F32"):
+    """The bytes of a file with arrays of one number of four bytes."""
+    entries = enumerate(names)
+    told = {name: {"dtype": dtype, "shape": [1], "data_offsets": [4 * i, 4 * i + 4]} for i, name in entries}
+    head = json.dumps(told).encode()
+    return struct.pack("<Q", len(head)) + head + bytes(4 * len(names))
+
+
+CONTENTS = {
+    "empty": b"",
+    "pickle": b"\x80\x04." + bytes(range(100)),
+    "no name": named(""),
+    "an array in an array": named("a", "a/b"),
+    "an unknown dtype": named("a", dtype="F8_E4M3").replace(b"[1]", b"[4]"),
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_what_is_no_safetensors_file(tmp_path, content):
     saved(tmp_path / "h5")
     (tmp_path / "hub").mkdir()
     weights.write_safetensors(tmp_path / "h5", tmp_path / "hub")
     path = tmp_path / "hub" / weights.SAFETENSORS_FILE
-    path.write_bytes(b"\x80\x04." + bytes(range(100)))  # as a pickle begins
+    path.write_bytes(content)
     weights._write_list(tmp_path / "hub", path.name, [weights._entry(path)])
     with pytest.raises(ValueError, match="preset is damaged.*model.safetensors can't be read"):
         weights.load(make_model(), tmp_path / "hub")
