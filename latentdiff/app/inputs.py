@@ -51,16 +51,14 @@ def read_text(row, text):
         raise ValueError(f"`{row.name}` {error}. Received: {text!r}") from error
 
 
-def check_work(request, num_images, max_images, max_steps):
-    """Raises ValueError for more than the app's bounds.
-
-    Args:
-        request: the `Request` of one image of each kind that is asked for; None where the model knows the steps.
-        num_images: of all.
-        max_images, max_steps: the bounds.
-    """
+def check_count(num_images, max_images):
+    """Raises ValueError for more images than the app draws at once."""
     if num_images > max_images:
         raise ValueError(f"At most {max_images} images at once. Received: {num_images}")
+
+
+def check_steps(request, max_steps):
+    """Raises ValueError for a `Request` of more steps than the app takes; a server bounds its own default."""
     most = max(steps or 0 for steps in request[NUM_STEPS.name])
     if most > max_steps:
         raise ValueError(f"`num_steps` must be at most {max_steps} here. Received: {most}")

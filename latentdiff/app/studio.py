@@ -1,5 +1,6 @@
 """What the buttons of the page do. Knows no browser and not the page's library: fields in, pictures and texts out."""
 
+import math
 import secrets
 import threading
 import typing
@@ -70,7 +71,8 @@ class Studio:
         job = self._job(editor, files, scales)
         num_images = 1 if num_images is None else num_images
         settings = self._settings(fields, job)
-        inputs.check_work(self.model.request(settings), num_images, self.max_images, self.max_steps)
+        inputs.check_count(num_images, self.max_images)
+        inputs.check_steps(self.model.request(settings), self.max_steps)
         made = []
         for status, preview, done in self._drawn(session, self._batches(settings, num_images), job):
             made += [self._made(*each, job) for each in done]
@@ -87,12 +89,13 @@ class Studio:
         axes = [self._axis(name, text) for name, text in axes if name]
         if not axes or len({row.name for row, _ in axes}) < len(axes):
             raise ValueError("A matrix needs one setting, or two that differ.")
+        inputs.check_count(math.prod(len(values) for _, values in axes), self.max_images)
         cells = _combinations(axes)
         seed = {"seed": str(secrets.randbelow(DRAWN_SEEDS))} if not fields.get("seed") else {}
         each = [self._settings({**fields, **seed, **cell}, job, parsed=cell) for cell in cells]
         requests = [self.model.request(settings) for settings in each]
         for request in requests:
-            inputs.check_work(request, len(requests), self.max_images, self.max_steps)
+            inputs.check_steps(request, self.max_steps)
         labels = [
             [f"{row.key.replace('_', ' ')}: {inputs.to_field(row, value)}" for value in values] for row, values in axes
         ]

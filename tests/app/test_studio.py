@@ -164,6 +164,8 @@ def test_numbers_of_images_that_are_refused(studio, num_images):
 def test_a_matrix_of_too_many(studio):
     with pytest.raises(ValueError, match="At most 9 images"):
         list(studio.matrix("me", FIELDS, [("seed", "1\n2\n3\n4"), ("num_steps", "1\n2\n3")]))
+    with pytest.raises(ValueError, match="At most 9 images at once. Received: 400000000"):
+        list(studio.matrix("me", FIELDS, [("seed", "1\n" * 20_000), ("num_steps", "1\n" * 20_000)]))
 
 
 # === Matrix ===
