@@ -11,7 +11,7 @@ from latentdiff.version import __version__
 from latentdiff.whole_files import write_text
 
 FILE = "report.html"
-WIDTH, HEIGHT = 640, 200  # of a curve
+WIDTH, HEIGHT, LABELS = 640, 200, 80  # of a curve, and of the numbers beside it
 # What a run leaves, and what it shows.
 IMAGES = {
     "autoencoder.png": "Images, and beside each what the autoencoder makes of it.",
@@ -123,8 +123,8 @@ def _curve(name, points):
     ]
     told = f"{name}: {values[0]:.4g} after epoch {epochs[0]}, {values[-1]:.4g} after epoch {epochs[-1]}"
     return (
-        f'<figure><svg viewBox="-60 -15 {WIDTH + 75} {HEIGHT + 40}" width="{WIDTH + 75}" role="img" '
-        f'aria-label="{html.escape(told)}"><line x1="0" x2="{WIDTH}" y1="{HEIGHT}" y2="{HEIGHT}"/>'
+        f'<figure><svg viewBox="-{LABELS} -15 {WIDTH + LABELS + 15} {HEIGHT + 40}" width="{WIDTH + LABELS + 15}" '
+        f'role="img" aria-label="{html.escape(told)}"><line x1="0" x2="{WIDTH}" y1="{HEIGHT}" y2="{HEIGHT}"/>'
         f'<text x="-5" y="5" text-anchor="end">{high:.4g}</text>'
         f'<text x="-5" y="{HEIGHT}" text-anchor="end">{low:.4g}</text>'
         f'<text x="0" y="{HEIGHT + 18}">epoch {epochs[0]}</text>'
