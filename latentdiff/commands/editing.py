@@ -16,7 +16,7 @@ def check(args, settings):
         UsageError: an option that needs another, a file that is no image, a mask of another size than the image.
     """
     given = {"images": args.init_image, "masks": args.mask}
-    needs = {row.name: row.needs for row in settings if row.needs} | {"mask": "images"}
+    needs = {row.name: row.needs for row in settings if row.needs in OPTIONS} | {"mask": "images"}
     for name, needed in needs.items():
         if options_given(args, [name]) and given[needed] is None:
             raise UsageError(f"{options_given(args, [name])[0]} needs {OPTIONS[needed]}")

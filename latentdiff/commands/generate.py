@@ -68,7 +68,7 @@ def _make(pipeline, request, inputs, args, bar, output):
 
         images = pipeline.draw(batch, {name: values[rows] for name, values in arrays.items()}, BATCH_SIZE, watcher)
         for index, image in enumerate(images):
-            bar.tell(output.add(image, {**batch.record(index, pipeline.needs), **told}))
+            bar.tell(output.add(image, {**batch.record(index, pipeline.takes), **told}))
         if frames:
             frames.save(args.trajectory, images[0])
             bar.tell(args.trajectory)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from latentdiff.commands import UsageError
 from latentdiff.settings.request import Request
-from latentdiff.settings.table import SETTINGS
+from latentdiff.settings.table import SETTINGS, Pair
 
 # The rows of the table that are options; prompts are arguments.
 OPTIONS = [row for row in SETTINGS.values() if row.name != "prompts"]
 KEYS = {row.key: row for row in SETTINGS.values() if row.each}  # of an entry in a prompts file
 MAX_FILE_BYTES = 10_000_000  # of a prompts file: in memory JSON takes many times its size
-METAVARS = {int: "N", float: "X", str: "P", tuple: ("LOW", "HIGH")}
+METAVARS = {int: "N", float: "X", str: "P", tuple: ("LOW", "HIGH"), Pair: ("Y", "X")}
+NUMBERS = {tuple: float, Pair: int}  # of which a value has two
 
 
 class Number:
@@ -47,9 +48,9 @@ def add_setting(add, row):
     elif row.choices:
         add(name, choices=row.choices, dest=row.name, help=f"{row.help} (default: the preset's)")
     else:
-        nargs = {"nargs": 2} if row.kind is tuple else {}
+        nargs = {"nargs": 2} if row.shape else {}
         told = row.help if row.default == "" or row.needs else f"{row.help} (default: {DEFAULTS[row.default]})"
-        parse = float if row.kind is tuple else _parser(row)
+        parse = NUMBERS.get(row.kind) or _parser(row)
         add(name, type=parse, metavar=METAVARS[row.kind], dest=row.name, help=told, **nargs)
 
 

@@ -8,6 +8,7 @@ from latentdiff.commands.output import Output
 from latentdiff.commands.progress import ProgressBar
 from latentdiff.commands.prompts import read_request
 from latentdiff.commands.quiet_start import quiet_start
+from latentdiff.settings.table import IMAGE_SIZES
 from latentdiff.settings.wire import to_wire
 
 BATCH_SIZE = 8  # what the batching configuration of an export allows
@@ -35,7 +36,7 @@ def run(args):
         for batch in request.batches(BATCH_SIZE):
             for index, image in enumerate(client.draw(batch, BATCH_SIZE)):
                 bar.advance()
-                bar.tell(output.add(image, {**batch.record(index), **told}))
+                bar.tell(output.add(image, {**batch.record(index, [IMAGE_SIZES]), **told}))
     finally:
         bar.tell(output.save_grid())
 

@@ -14,8 +14,9 @@ import keras
 from keras import ops
 
 from latentdiff.models.pixels import to_float
+from latentdiff.settings import table
 
-SIZES, MASKED = "image_sizes", "masked_latents"
+SIZES, MASKED = table.IMAGE_SIZES, "masked_latents"
 # Of the masks in training: how many cover the whole image, and of how many boxes the others consist.
 WHOLE_SHARE, NUM_BOXES = 0.25, 4
 NUM_DRAWS = 1 + 4 * NUM_BOXES
@@ -46,6 +47,18 @@ def of_no_image(names, autoencoder, size, rows):
         grey, everything = ops.zeros((1, *size, 3)), ops.ones((1, *size), "bool")
         members[MASKED] = masked_latents(autoencoder.encode, grey, everything)
     return {name: ops.repeat(member, rows, axis=0) for name, member in members.items()}
+
+
+def of_settings(names, values_of):
+    """Those of these members that are among `names`, of settings of a request.
+
+    Args:
+        names: members that a network takes.
+        values_of: function from a row of `table.SIZES` to its values, int (batch, 2).
+    """
+    if SIZES not in names:
+        return {}
+    return {SIZES: ops.concatenate([ops.cast(values_of(row), "float32") for row in table.SIZES], axis=1)}
 
 
 def of_masks(names, encode, images, masks):

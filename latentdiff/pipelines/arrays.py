@@ -51,6 +51,12 @@ def each_noise(noise, count, shape):
     return noise.astype("float32")
 
 
+def checked_arrays(given, count, image_size, latent_shape):
+    """The inputs of `count` prompts, a dict of `images`, `masks` and `noise`, each checked by its function above."""
+    checks = {"images": (each_image, image_size), "masks": (each_mask, image_size), "noise": (each_noise, latent_shape)}
+    return {name: checks[name][0](value, count, checks[name][1]) for name, value in given.items()}
+
+
 def masks_on_latents(masks, latent_shape):
     """bool (n, height, width) -> bool (n, h, w, 1): True for latents that cover any pixel of the mask."""
     height, width, _ = latent_shape

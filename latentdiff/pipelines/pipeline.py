@@ -5,20 +5,14 @@ from keras import ops
 
 from latentdiff.convert import lora_files, textual_inversion
 from latentdiff.convert.diffusers import load_diffusers
+from latentdiff.diffusion import conditioning as trees
 from latentdiff.diffusion import noise as seeded
 from latentdiff.diffusion import samplers
+from latentdiff.models import image_members
 from latentdiff.models.coding import check_tile_size, compiled_coders
 from latentdiff.models.compilation import compile_function
 from latentdiff.pipelines import prompt_weights
-from latentdiff.pipelines.arrays import (
-    check_image_size,
-    each_image,
-    each_mask,
-    each_noise,
-    first_steps,
-    rows_of,
-    with_kept_pixels,
-)
+from latentdiff.pipelines.arrays import check_image_size, checked_arrays, first_steps, rows_of, with_kept_pixels
 from latentdiff.pipelines.loop import Loop, known_inputs, make_denoiser
 from latentdiff.presets.preset import load_preset, save_preset
 from latentdiff.settings.request import Request, check_count
@@ -131,7 +125,13 @@ class Pipeline:
     def request_defaults(self):
         """The values that settings get which a request leaves out, as a dict."""
         interval = self.guidance_interval or EVERYWHERE
-        return {**self.defaults, "guidance_interval": interval, "strength": self.strength}
+        sizes = {"original_size": self.image_size, "crop_top_left": (0, 0), "target_size": self.image_size}
+        return {**self.defaults, "guidance_interval": interval, "strength": self.strength, **sizes}
+
+    @property
+    def takes(self):
+        """Names of what settings may go with here, see `Setting.needs`."""
+        return (*self.needs, *self.model.conditioning_names)
 
     @property
     def latent_shape(self):
@@ -175,12 +175,13 @@ class Pipeline:
             guidance_rescale: float in [0, 1], how far to undo the contrast that guidance adds.
             guidance_interval: (low, high), the noise levels (noise rate / signal rate) between which guidance works;
                 (0, inf) for all. Both are explained in `ClassifierFreeGuidance`.
-            seed: int in [0, 2**31 - 1], of the initial noise. Prompts with the same seed share it. An omitted one is
-                drawn for each prompt.
+            seed: int in [0, 2**31 - 1], of the initial noise; prompts may share one. By default drawn for each prompt.
             strength: float in [0, 1], how much of the given image, or of what is under the mask, to forget. 0 gives
                 what the autoencoder makes of the image, 1 takes no notice of it.
             keep_pixels: bool, put the pixels of the given images back wherever the mask is False. Without it they are
                 what the autoencoder makes of them, and there is no seam.
+            original_size, crop_top_left, target_size: pairs of int in pixels, where the network takes `image_sizes`, as
+                in Stable Diffusion XL, see `image_members`. Default: `image_size`, (0, 0) and `image_size`.
             sampler: name, dict of name and arguments, or `Sampler`.
 
         Returns:
@@ -204,8 +205,8 @@ class Pipeline:
             ValueError: more steps than the noise schedule has timesteps, or a setting that needs another pipeline.
         """
         for row in SETTINGS.values():
-            if row.needs not in (None, *self.needs) and set(request[row.name]) - {None, row.default}:
-                raise ValueError(f"`{row.name}` goes with `{row.needs}`, which {type(self).__name__} does not take")
+            if row.needs not in (None, *self.takes) and set(request[row.name]) - {None, row.default}:
+                raise ValueError(f"`{row.name}` goes with `{row.needs}`, not with this {type(self).__name__}")
         request = request.with_defaults(self.request_defaults)
         most, total = max(request["num_steps"]), self.model.noise_schedule.num_train_timesteps
         if most > total:
@@ -223,14 +224,12 @@ class Pipeline:
             num_images: images per prompt.
             given: `images`, `masks`, `noise`, each for all prompts or one for each; None where there is none.
         """
-        checks = {"images": (each_image, self.image_size), "masks": (each_mask, self.image_size)}
-        checks["noise"] = (each_noise, self.latent_shape)
         given = {name: value for name, value in given.items() if value is not None}
         for name in ("images", "masks"):
             if (name in given) != (name in self.needs):
                 told = "needs" if name in self.needs else "does not take"
                 raise ValueError(f"{type(self).__name__} {told} `{name}`")
-        checked = {name: checks[name][0](value, count, checks[name][1]) for name, value in given.items()}
+        checked = checked_arrays(given, count, self.image_size, self.latent_shape)
         return {name: np.repeat(rows, num_images, axis=0) for name, rows in checked.items()}
 
     @staticmethod
@@ -274,7 +273,8 @@ class Pipeline:
         texts = request.parsed["prompts"]
         texts += request.parsed["negative_prompts"] if guided and self.guide is None else ()
         conditioning, shares = prompt_weights.encode(texts, self.model.text_encoder, self._encode_text)
-        inputs = {"conditioning": conditioning, "first_step": first_steps(request)}
+        sizes = image_members.of_settings(self.model.conditioning_names, lambda row: rows_of(request, row))
+        inputs = {"conditioning": trees.replaced(conditioning, sizes), "first_step": first_steps(request)}
         inputs |= {row.wire: rows_of(request, row) for row in (SEED, NUM_STEPS, *GUIDANCE)}
         inputs |= {} if shares is None else {"shares": shares}
         loop = self._loop(request["sampler"], guided)
@@ -283,7 +283,7 @@ class Pipeline:
             known = self._encode_images(arrays["images"])
             latents = loop.start(known, latents, inputs)
             if "masks" in arrays:
-                inputs |= known_inputs(self.model, self._encode_images, known, conditioning, arrays)
+                inputs |= known_inputs(self.model, self._encode_images, known, inputs["conditioning"], arrays)
         if watcher is None:
             return loop.run(latents, inputs)
         count = max(self.count_steps(request))

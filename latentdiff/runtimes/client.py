@@ -4,6 +4,7 @@
 """
 
 import base64
+import contextlib
 import http.client
 import io
 import json
@@ -18,12 +19,13 @@ import warnings
 import numpy as np
 
 from latentdiff.settings.request import Request, check_count
-from latentdiff.settings.wire import SERVED, for_older_model, to_wire
+from latentdiff.settings.table import SIZES
+from latentdiff.settings.wire import SERVED, other_forms, to_wire
 
 LONGEST_PAUSE = 5.0
 LONGEST_TIMEOUT = 86_400  # a day; clocks of the libraries below overflow at other places
 SIGNATURE = "png"
-DTYPES = {row.wire: row.dtype for row in SERVED if row.kind is not str}
+DTYPES = {row.wire: row.dtype for row in (*SERVED, *SIZES) if row.kind is not str}
 
 
 class Busy(ConnectionError):
@@ -102,17 +104,13 @@ class Client:
         return [np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in answer["image_bytes"]]
 
     def _ask_any(self, rows):
-        """The answer of a model of any version: those of 0.1 take fewer inputs."""
+        """The answer of a model of any version, with any inputs."""
         try:
             return self._ask(rows)
         except ValueError:
-            fewer = for_older_model(rows)
-            if fewer is None:
-                raise
-            try:
-                return self._ask(fewer)
-            except ValueError:
-                pass
+            for form in other_forms(rows):
+                with contextlib.suppress(ValueError):
+                    return self._ask(form)
             raise
 
     def _ask(self, rows):

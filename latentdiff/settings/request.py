@@ -91,7 +91,7 @@ class Request:
 
         Args:
             index: of the image.
-            inputs: names of what it was made from, "images" and "masks": settings that need others are left out.
+            inputs: names of what it was made from, see `Setting.needs`: settings that need others are left out.
         """
         values = {name: values[index] for name, values in self.columns.items()} | self.shared
         rows = [SETTINGS[name] for name in values if values[name] is not None]
@@ -122,7 +122,7 @@ def _column(row, value, count):
     """One checked value for each of `count` prompts; None where the default is not known yet."""
     value = value.numpy() if hasattr(value, "numpy") else value
     value = value.tolist() if hasattr(value, "tolist") else value
-    one = value is None or not isinstance(value, (list, tuple)) or (row.kind is tuple and _is_pair(value))
+    one = value is None or not isinstance(value, (list, tuple)) or (row.shape and _is_pair(value))
     values = [value] * count if one else list(value)
     if len(values) != count:
         raise ValueError(

@@ -16,6 +16,8 @@ MAX_PROMPT_BYTES = 10_000  # no text encoder takes as much
 DRAWN_SEEDS = 1_000_000  # a drawn seed lies below: short enough to be typed again
 LARGEST = 1e30  # stands for infinity in JSON; no noise level is higher
 UNSET = -1  # on the wire: the value that the served model is set to
+MAX_SIDE = 100_000  # pixels; no image has a longer side
+IMAGE_SIZES = "image_sizes"  # the member of the conditioning that some networks take
 EVERYWHERE = (0.0, math.inf)  # the guidance interval that leaves nothing out
 PRESET, DRAWN, REQUIRED = "preset", "drawn", "required"  # where a default comes from, if it is no constant
 
@@ -33,13 +35,17 @@ SAMPLERS = (
 )
 
 
+class Pair(tuple):
+    """The kind of two whole numbers, of the height and of the width."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Setting:
     """One row of the table.
 
     Attributes:
         name: keyword of `generate`.
-        kind: str, int, float, bool, or tuple for an interval (low, high).
+        kind: str, int, float, bool, tuple for an interval (low, high), or `Pair`.
         help: one line for people.
         default: the value where none is given, or `PRESET` (what the preset is set to), `DRAWN` (a fresh random one)
             or `REQUIRED`.
@@ -47,7 +53,8 @@ class Setting:
         choices: the allowed texts; empty for any.
         key: its name where one image is spoken of: option, prompts file, PNG. Default: `name`.
         wire: its name where a batch is spoken of: the tensor of a served model. Default: `name`.
-        needs: the input that it goes with, "images" or "masks"; None where it always counts.
+        needs: what it goes with: the input "images" or "masks", or `IMAGE_SIZES` of the network; None where it always
+            counts.
         each: whether each image of a call has its own value.
     """
 
@@ -80,12 +87,12 @@ class Setting:
     @property
     def dtype(self):
         """Of its tensor on the wire."""
-        return {str: "string", int: "int32", bool: "bool"}.get(self.kind, "float32")
+        return {str: "string", int: "int32", Pair: "int32", bool: "bool"}.get(self.kind, "float32")
 
     @property
     def shape(self):
         """Of one value on the wire."""
-        return (2,) if self.kind is tuple else ()
+        return (2,) if self.kind in (tuple, Pair) else ()
 
     def check(self, value):
         """`value` as one of this kind; raises ValueError, which says what is expected, if it is none."""
@@ -107,12 +114,12 @@ class Setting:
 
     def to_json(self, value):
         """`value` as JSON can hold it."""
-        return [min(edge, LARGEST) for edge in value] if self.kind is tuple and value is not None else value
+        return [min(number, LARGEST) for number in value] if self.shape and value is not None else value
 
     def _allows(self, value):
         if self.choices and value not in self.choices:
             return False
-        numbers = value if self.kind is tuple else (value,)
+        numbers = value if self.shape else (value,)
         low = self.low is None or all(number >= self.low for number in numbers)
         return low and (self.high is None or all(number <= self.high for number in numbers))
 
@@ -142,13 +149,19 @@ def _interval(value):
     return low, high
 
 
-CONVERTERS = {str: as_text, int: _whole, float: _real, bool: _truth, tuple: _interval}
+def _pair(value):
+    first, second = map(_whole, value)
+    return first, second
+
+
+CONVERTERS = {str: as_text, int: _whole, float: _real, bool: _truth, tuple: _interval, Pair: _pair}
 NOUNS = {
     str: "valid Unicode text",
     int: "a whole number",
     float: "a number",
     bool: "true or false",
     tuple: "an interval LOW HIGH with LOW < HIGH",
+    Pair: "two whole numbers",
 }
 
 PROMPTS = Setting("prompts", str, "what an image should show", REQUIRED, key="prompt")
@@ -171,6 +184,30 @@ STRENGTH = Setting(
 KEEP_PIXELS = Setting(
     "keep_pixels", bool, "leave the pixels outside the mask exactly as they are", False, needs="masks"
 )
+ORIGINAL_SIZE = Setting(
+    "original_size",
+    Pair,
+    "height and width that the image had before it was cropped, for Stable Diffusion XL (default: the image's)",
+    low=1,
+    high=MAX_SIDE,
+    needs=IMAGE_SIZES,
+)
+CROP_TOP_LEFT = Setting(
+    "crop_top_left",
+    Pair,
+    "top and left edge of that crop, in pixels (default: 0 0)",
+    low=0,
+    high=MAX_SIDE,
+    needs=IMAGE_SIZES,
+)
+TARGET_SIZE = Setting(
+    "target_size",
+    Pair,
+    "height and width of the result, for the same models (default: the image's)",
+    low=1,
+    high=MAX_SIDE,
+    needs=IMAGE_SIZES,
+)
 SAMPLER = Setting("sampler", str, "the stepping rule", choices=SAMPLERS, each=False)
 
 ROWS = (
@@ -183,10 +220,14 @@ ROWS = (
     GUIDANCE_INTERVAL,
     STRENGTH,
     KEEP_PIXELS,
+    ORIGINAL_SIZE,
+    CROP_TOP_LEFT,
+    TARGET_SIZE,
     SAMPLER,
 )
 SETTINGS = {row.name: row for row in ROWS}
 GUIDANCE = (GUIDANCE_SCALE, GUIDANCE_RESCALE, GUIDANCE_INTERVAL)  # what a guided denoiser takes
+SIZES = (ORIGINAL_SIZE, CROP_TOP_LEFT, TARGET_SIZE)  # in the order of the member of the conditioning
 
 
 def describe(defaults, names=SETTINGS):
@@ -197,14 +238,14 @@ def describe(defaults, names=SETTINGS):
         names: of the rows.
 
     Returns:
-        list of dicts with `name`, `key`, `kind` ("str", "int", "float", "bool" or "interval"), `low`, `high`,
+        list of dicts with `name`, `key`, `kind` ("str", "int", "float", "bool", "interval" or "pair"), `low`, `high`,
         `choices`, `default`, `drawn` (whether a random value is the default), `needs`, `each`, `expected` and `help`.
     """
     rows = []
     for row in (SETTINGS[name] for name in names):
         default = defaults.get(row.name) if row.default == PRESET else row.default
         told = {name: getattr(row, name) for name in ("name", "key", "low", "high", "choices", "needs", "each")}
-        kind = "interval" if row.kind is tuple else row.kind.__name__
+        kind = {tuple: "interval", Pair: "pair"}.get(row.kind, row.kind.__name__)
         told |= {"kind": kind, "expected": row.expected, "help": row.help, "drawn": row.default == DRAWN}
         constant = default not in (DRAWN, REQUIRED)
         rows.append({**told, "choices": list(row.choices), "default": row.to_json(default) if constant else None})

@@ -6,10 +6,13 @@ from convert.tiny_folders import SAMPLERS, golden, write_folder, write_json, wri
 from golden.clip_words import END, NEGATIVE, PROMPT
 from harness import arrays, compile_quietly, first_fast, gap, needs_tensorflow
 
-from latentdiff import TextToImage
+from latentdiff import TextToImage, cli
 from latentdiff.convert.diffusers import PartsOfFolder, load_diffusers
 from latentdiff.convert.text_encoders import load_two_text_encoders
+from latentdiff.data.images import load_picture, read_settings
+from latentdiff.runtimes.client import DTYPES
 from latentdiff.settings.request import Request
+from latentdiff.settings.wire import to_wire
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,44 @@ def test_guided_image(imported, name):
         np.testing.assert_allclose(image, answers[f"{kind}{name}/image"], atol=1e-4)
 
 
+SIZES = {"original_size": (24, 20), "crop_top_left": (3, 4), "target_size": (12, 16)}
+
+
+def latents_of(pipeline, noise, prompts, negative_prompts, **settings):
+    request = Request.build(prompts, seed=0, num_steps=10, negative_prompts=negative_prompts, **settings)
+    noise = np.repeat(noise, len(request), axis=0)
+    return arrays(pipeline._sample(pipeline.resolve(request), {"noise": noise}, None))
+
+
+@pytest.mark.parametrize("name", first_fast(["euler", "ddim", "dpmpp_2m"]))
+def test_guided_image_of_other_sizes(imported, name):
+    """Beside an image in the same batch that has the sizes of the result."""
+    answers, pipeline = imported
+    settings = {name: [None, value] for name, value in SIZES.items()} | {"guidance_scale": 3.0}
+    settings["sampler"] = SAMPLERS[name]
+    plain, cropped = latents_of(pipeline, answers["noise"], [PROMPT] * 2, NEGATIVE, **settings)
+    for received, kind in ((plain, ""), (cropped, "cropped/")):
+        expected = answers[f"{kind}{name}/latents"][0]
+        np.testing.assert_allclose(received / expected.std(), expected / expected.std(), atol=1e-4)
+
+
+def test_each_image_has_its_own_sizes(imported):
+    """Also of a mixture, whose parts are rows of their own, and of words with weights."""
+    answers, pipeline = imported
+    prompts = ["(red:1.5) apple", f"{PROMPT}:1 | a cat:2"]
+    sizes = {name: [value, None] for name, value in SIZES.items()}
+    alone = [
+        latents_of(
+            pipeline, answers["noise"], prompts[row], "", **{name: values[row] for name, values in sizes.items()}
+        )[0]
+        for row in range(2)
+    ]
+    together = latents_of(pipeline, answers["noise"], prompts, "", **sizes)
+    np.testing.assert_allclose(together, alone, atol=1e-4 * np.abs(alone).max())
+    plain = latents_of(pipeline, answers["noise"], prompts, "")
+    assert np.abs(plain[0] - together[0]).max() > 1e-2 and np.abs(plain[1] - together[1]).max() < 1e-3
+
+
 def test_defaults(imported):
     pipeline = imported[1]
     assert (pipeline.image_size, pipeline.guidance_scale, pipeline.num_steps) == ((16, 16), 5.0, 50)
@@ -112,6 +153,12 @@ def test_kept_in_a_preset(imported, tmp_path):
     assert again.defaults == pipeline.defaults
     for mine, theirs in zip(again.model.weights, pipeline.model.weights, strict=True):
         np.testing.assert_array_equal(mine, theirs, err_msg=mine.path)
+    image = [str(tmp_path / "made.png"), "--seed", "1", "--num-steps", "2", "--original-size", "24", "20"]
+    assert cli.main(["generate", "a cat", "--preset", str(tmp_path), "--output", *image]) == 0
+    told = read_settings(image[0])
+    assert [told[name] for name in SIZES] == ["[24, 20]", "[0, 0]", "[16, 16]"]
+    expected = pipeline.generate("a cat", seed=1, num_steps=2, original_size=(24, 20))
+    assert gap(load_picture(image[0], 16), expected) <= 1
     settings = {"seed": 1, "num_steps": 2}
     assert gap(again.generate("(red:1.5) apple", **settings), pipeline.generate("(red:1.5) apple", **settings)) <= 1
 
@@ -122,8 +169,21 @@ def test_served_model(imported, tmp_path):
     """The export compares its images with those of Keras."""
     import tensorflow as tf
 
-    TextToImage.from_pipeline(imported[1], num_steps=2).export(tmp_path / "xl" / "1")
+    plain = TextToImage.from_pipeline(imported[1], num_steps=2)
+    plain.export(tmp_path / "xl" / "1")
     signatures = tf.saved_model.load(tmp_path / "xl" / "1").signatures
+    request = Request.build(
+        [PROMPT, "a cat", PROMPT], seed=3, original_size=[None, None, (24, 20)], target_size=(12, 16)
+    )
+    inputs = {name: np.array(values, DTYPES.get(name)) for name, values in to_wire(request).items()}
+    inputs["crop_top_left"][1] = (-5, 3)
+    answer = signatures["serving_default"](**{name: tf.constant(values) for name, values in inputs.items()})
+    told = "`crop_top_left` must be two whole numbers from 0 to 100000; used 0 3. Received: -5 3."
+    assert [text.decode() for text in answer["warnings"].numpy()] == ["", told, ""]
+    sizes = {"original_size": request["original_size"], "target_size": request["target_size"]}
+    sizes["crop_top_left"] = [None, (0, 3), None]
+    assert gap(answer["images"], plain.generate(request["prompts"], seed=3, **sizes)) <= 2
+    assert gap(answer["images"][0], answer["images"][2]) > 2
     made = signatures["encode_text"](prompts=tf.constant([PROMPT, ""]))
     np.testing.assert_array_equal(made["image_sizes"], [[16, 16, 0, 0, 16, 16]] * 2)
     assert not np.any(made["pooled_context"][1])

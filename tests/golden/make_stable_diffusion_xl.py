@@ -36,6 +36,7 @@ SECOND = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 4, "h
 SECOND |= {"projection_dim": 20}
 SCHEDULE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 SIZES = [24.0, 20.0, 3.0, 4.0, 16.0, 16.0]
+CROPPED = {"original_size": (24, 20), "crops_coords_top_left": (3, 4), "target_size": (12, 16)}
 
 
 def make_pipeline():
@@ -77,6 +78,7 @@ def answers(pipeline, inputs):
             made = pipeline(PROMPT, negative_prompt=negative, **ask).images
             yield f"{kind}{name}/latents", last(made)
             yield f"{kind}{name}/image", last(pipeline.vae.decode(made / scale).sample)
+        yield f"cropped/{name}/latents", last(pipeline(PROMPT, negative_prompt=NEGATIVE, **ask, **CROPPED).images)
 
 
 def described(pipeline):

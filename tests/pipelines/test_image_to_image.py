@@ -153,7 +153,7 @@ def test_from_pipeline_of_another_size():
         ({"images": PICTURES[0].astype("int64")}, {}, "`images` must be uint8.*Received: int64"),
         ({"images": np.full((8, 8, 3), np.nan)}, {}, "`images` must be uint8"),
         ({"masks": np.ones((8, 8))}, {}, "ImageToImage does not take `masks`"),
-        ({}, {"keep_pixels": True}, "`keep_pixels` goes with `masks`, which ImageToImage does not take"),
+        ({}, {"keep_pixels": True}, "`keep_pixels` goes with `masks`, not with this ImageToImage"),
     ],
 )
 def test_wrong_inputs(plain, inputs, settings, message):

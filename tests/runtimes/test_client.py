@@ -149,6 +149,29 @@ def test_a_model_of_an_earlier_version():
         connected(server).generate("a", seed=3, guidance_rescale=0.5)
 
 
+def test_settings_that_not_every_model_has():
+    server = Server()
+    connected(server).generate(["a", "b"], seed=1)
+    connected(server).generate(["a", "b"], seed=1, original_size=[None, (640, 480)])
+    (plain, _), (sized, _) = server.asked
+    unset = [[table.UNSET] * 2] * 2
+    sizes = {"original_size": [unset[0], [640, 480]], "crop_top_left": unset, "target_size": unset}
+    assert sized == {**plain, **sizes}
+
+
+def test_a_server_that_requires_all_inputs_of_its_model():
+    class Strict(Server):
+        def predict(self, rows, timeout):
+            if "target_size" not in rows:
+                raise ValueError("missing inputs")
+            return super().predict(rows, timeout)
+
+    server = Strict()
+    connected(server).generate(["a", "b"], seed=1)
+    ((rows, _),) = server.asked
+    assert rows["target_size"] == [[table.UNSET] * 2] * 2
+
+
 @pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), float("inf"), 1e10])
 def test_timeouts_that_are_none(timeout):
     with pytest.raises(ValueError, match="`timeout` must be above 0 and at most 86400 seconds"):

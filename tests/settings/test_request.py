@@ -56,6 +56,13 @@ def test_record_of_an_image():
     assert request.record(1, ["images"]) == {**known, "strength": 0.5}
 
 
+def test_a_pair_counts_for_all_prompts():
+    request = Request.build(["a", "b"], original_size=np.array([512, 768]), crop_top_left=[None, (0, 5)])
+    assert request["original_size"] == ((512, 768), (512, 768)) and request["crop_top_left"] == (None, (0, 5))
+    assert request.record(1, ["image_sizes"])["crop_top_left"] == [0, 5]
+    assert not {"original_size", "crop_top_left"} & request.record(1).keys()
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [
@@ -66,6 +73,7 @@ def test_record_of_an_image():
         ({"num_images": True}, "`num_images` must be a whole number of at least 1. Received: num_images=True"),
         ({"negative_prompts": "a:1 | b"}, "`negative_prompts` has a mixture with a part that has no weight, 'b'"),
         ({"guidance_interval": [(0, 1), (2, 1)]}, "`guidance_interval` must be an interval"),
+        ({"target_size": [(1, 1), (2, 0)]}, r"`target_size` must be two whole numbers from 1 .*target_size=\(2, 0\)"),
     ],
 )
 def test_what_is_refused(settings, message):

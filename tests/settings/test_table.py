@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from latentdiff.settings.table import LARGEST, ROWS, SETTINGS, Setting, describe
+from latentdiff.settings.table import LARGEST, MAX_SIDE, ROWS, SETTINGS, Pair, Setting, describe
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,8 @@ from latentdiff.settings.table import LARGEST, ROWS, SETTINGS, Setting, describe
         ("guidance_interval", [0.5, LARGEST], (0.5, math.inf)),
         ("guidance_interval", np.array([0.5, 2.0]), (0.5, 2.0)),
         ("keep_pixels", np.bool_(True), True),
+        ("original_size", [np.int64(512), 768], (512, 768)),
+        ("crop_top_left", (0, 5), (0, 5)),
         ("prompts", b"caf\xc3\xa9", "café"),
         ("sampler", "ddim", "ddim"),
     ],
@@ -42,6 +44,13 @@ def test_values(name, value, expected):
         ("guidance_interval", (-1.0, 2.0)),
         ("guidance_interval", (1.0,)),
         ("keep_pixels", 1),
+        ("original_size", (0, 5)),
+        ("original_size", (5, MAX_SIDE + 1)),
+        ("crop_top_left", (0, 5.0)),
+        ("crop_top_left", (0, -1)),
+        ("crop_top_left", (0, 1, 2)),
+        ("target_size", "12"),
+        ("target_size", 12),
         ("prompts", b"caf\xe9"),
         ("prompts", "\ud83d"),
         ("prompts", None),
@@ -57,8 +66,8 @@ def test_values_out_of_bounds(name, value):
 def test_a_row_is_whole(row):
     """What the fronts derive from it is there, and JSON brings a value back."""
     assert row.help and row.expected and row.dtype in ("string", "int32", "float32", "bool")
-    example = {str: row.choices[0] if row.choices else "a", int: 3, float: 1.0, bool: True, tuple: (0.5, math.inf)}
-    value = example[row.kind]
+    example = {str: row.choices[0] if row.choices else "a", int: 3, float: 1.0, bool: True}
+    value = {**example, tuple: (0.5, math.inf), Pair: (3, 4)}[row.kind]
     assert row.check(json.loads(json.dumps(row.to_json(value), allow_nan=False))) == value
 
 

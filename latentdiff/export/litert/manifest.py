@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 
-from latentdiff.settings.table import SETTINGS, describe
+from latentdiff.settings.table import IMAGE_SIZES, SETTINGS, describe
 from latentdiff.version import __version__
 
 FORMAT = "latentdiff-litert"
@@ -50,7 +50,7 @@ def settings(text_to_image, samplers):
         "num_steps": {"high": text_to_image.model.noise_schedule.num_train_timesteps},
         "sampler": {"choices": samplers},
     }
-    rows = describe(defaults)
+    rows = describe(defaults, [name for name, row in SETTINGS.items() if row.needs != IMAGE_SIZES])
     for row in rows:
         changes = limits.get(row["name"], {})
         row |= changes

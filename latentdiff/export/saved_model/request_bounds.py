@@ -6,10 +6,16 @@ no error here: the row gets the nearest image that can be made, and a warning th
 
 import dataclasses
 
-from latentdiff.settings.table import DRAWN, DRAWN_SEEDS, LARGEST, MAX_PROMPT_BYTES, UNSET
+from latentdiff.settings.table import DRAWN, DRAWN_SEEDS, LARGEST, MAX_PROMPT_BYTES, SETTINGS, SIZES, UNSET
 from latentdiff.settings.wire import SERVED
 
 NUMBERS = [row for row in SERVED if row.kind is not str]
+BY_WIRE = {row.wire: row for row in SETTINGS.values()}
+
+
+def numbers_of(conditioning_names):
+    """The rows of the numbers that a model takes whose network has these members of the conditioning."""
+    return [*NUMBERS, *(row for row in SIZES if row.needs in conditioning_names)]
 
 
 class Warnings:
@@ -63,7 +69,7 @@ def bound_settings(values, defaults, most, warnings):
     """Settings that can be used.
 
     Args:
-        values: dict of input name to tensor (batch, ...), for each row of `NUMBERS`.
+        values: dict of input name to tensor (batch, ...), of settings that are numbers.
         defaults: dict of setting name to the value that a row gets which says `UNSET`; drawn ones need none.
         most: dict of setting name to its upper bound, where it is not that of the table.
         warnings: `Warnings`, added to.
@@ -74,14 +80,14 @@ def bound_settings(values, defaults, most, warnings):
     import tensorflow as tf
 
     used = {}
-    for row in NUMBERS:
+    for name, value in values.items():
+        row = BY_WIRE[name]
         row = dataclasses.replace(row, high=most.get(row.name, row.high))
-        value = values[row.wire]
         default = _drawn(value) if row.default == DRAWN else tf.constant(defaults[row.name], row.dtype)
         asked = tf.where(_all(tf.equal(value, UNSET), row), default, value)
-        made = used[row.wire] = _within(row, asked, default)
+        made = used[name] = _within(row, asked, default)
         numbers = [_as_text(row, one) for one in (made, asked)]
-        text = [f"`{row.wire}` must be {row.expected}; used ", numbers[0], ". Received: ", numbers[1], "."]
+        text = [f"`{name}` must be {row.expected}; used ", numbers[0], ". Received: ", numbers[1], "."]
         kept = tf.reshape(_all(tf.equal(asked, made), row), [-1])  # NaN is not kept
         warnings.add(tf.logical_not(kept), tf.strings.join(text))
     return used

@@ -9,6 +9,7 @@ from latentdiff.diffusion import noise
 from latentdiff.export.saved_model import request_bounds as bounds
 from latentdiff.export.saved_model.step_signatures import step_signatures
 from latentdiff.export.saved_model.text_inputs import Prompts, TokenIds
+from latentdiff.models import image_members
 from latentdiff.models.coding import coders
 from latentdiff.settings.table import GUIDANCE, UNSET
 
@@ -32,6 +33,7 @@ class Signatures:
         self.weights = weights
         self.sampler = sampler
         self.max_steps = max_steps
+        self.numbers = bounds.numbers_of(self.model.conditioning_names)
         self.texts = (TokenIds if token_ids else Prompts)(self.model.text_encoder)
         self.encode, self.decode = coders(self.model.autoencoder, text_to_image.tile_size, each=_one_by_one)
 
@@ -74,8 +76,7 @@ class Signatures:
         negative_texts = bounds.spread(negative_texts, batch, negative_name)
         warnings = bounds.Warnings(texts)
         numbers = {
-            row.wire: bounds.spread(values, batch, row.wire)
-            for row, values in zip(bounds.NUMBERS, numbers, strict=True)
+            row.wire: bounds.spread(values, batch, row.wire) for row, values in zip(self.numbers, numbers, strict=True)
         }
         most = {"num_steps": self.max_steps}
         settings = bounds.bound_settings(numbers, self.text_to_image.request_defaults, most, warnings)
@@ -83,7 +84,8 @@ class Signatures:
         token_ids = self.texts.token_ids(texts, name, warnings)
         negative_ids = self.texts.token_ids(negative_texts, negative_name, warnings)
         token_ids = self.model.text_encoder.trim(tf.concat([token_ids, negative_ids], axis=0))
-        conditioning = self.text_to_image.encode_text(token_ids)
+        sizes = image_members.of_settings(self.model.conditioning_names, lambda row: settings[row.wire])
+        conditioning = {**self.text_to_image.encode_text(token_ids), **trees.repeated(sizes, 2)}
         noisy_latents = noise.normal(seeds, self.text_to_image.latent_shape)
 
         def sample(conditioning, **guidance):
@@ -130,9 +132,9 @@ class Signatures:
         specs = [
             _spec(texts.name, texts.dtype, texts.shape),
             _spec(f"negative_{texts.name}", texts.dtype, texts.shape),
-            *(_spec(row.wire, row.dtype, row.shape) for row in bounds.NUMBERS),
+            *(_spec(row.wire, row.dtype, row.shape) for row in self.numbers),
         ]
-        values = [texts.empty, *(np.full((1, *row.shape), UNSET) for row in bounds.NUMBERS)]
+        values = [texts.empty, *(np.full((1, *row.shape), UNSET) for row in self.numbers)]
         defaults = {spec.name: tf.constant(value, spec.dtype) for value, spec in zip(values, specs[1:], strict=True)}
         return specs, defaults
 
