@@ -1,5 +1,6 @@
 """Golden: an imported U-Net that sees a mask paints what diffusers' pipeline for inpainting paints."""
 
+import functools
 import json
 
 import numpy as np
@@ -13,44 +14,79 @@ from latentdiff import Inpaint, TextToImage
 from latentdiff.convert.diffusers import load_diffusers
 from latentdiff.settings.request import Request
 
+CLASSES = {"inpaint": "StableDiffusionInpaintPipeline", "inpaint_xl": "StableDiffusionXLInpaintPipeline"}
+SIZES = {"original_size": (24, 20), "crop_top_left": (3, 4), "target_size": (12, 16)}
+
 
 @pytest.fixture(scope="module")
-def imported(tmp_path_factory):
-    """The answers of diffusers, the pipeline of the same folder, and the folder."""
-    answers = golden("inpaint")
-    folder = write_folder(tmp_path_factory.mktemp("inpaint"), answers)
-    return answers, Inpaint.from_diffusers(folder), folder
+def open_version(tmp_path_factory):
+    """Function of a version to the answers of diffusers, the pipeline of the same folder, and the folder."""
+
+    @functools.cache
+    def opened(version):
+        answers = golden(version)
+        folder = write_folder(tmp_path_factory.mktemp(version), answers)
+        return answers, Inpaint.from_diffusers(folder), folder
+
+    return opened
+
+
+@pytest.fixture(params=CLASSES)
+def imported(request, open_version):
+    return open_version(request.param)
+
+
+def test_text(open_version):
+    answers, pipeline, _ = open_version("inpaint_xl")
+    conditioning = arrays(pipeline.model.condition(pipeline.model.text_encoder.tokenize([PROMPT, NEGATIVE])))
+    for name in ("context", "pooled_context"):
+        np.testing.assert_allclose(conditioning[name], answers[name], atol=1e-4, err_msg=name)
 
 
 def test_unet(imported):
     answers, pipeline, _ = imported
-    inputs = {name: answers[name] for name in ("timesteps", "context")}
+    names = ("timesteps", "context", "pooled_context", "image_sizes")
+    inputs = {name: answers[name] for name in names if name in answers}
     inputs["context_mask"] = np.ones(inputs["context"].shape[:2], bool)
     inputs["noisy_latents"], inputs["masked_latents"] = np.split(answers["unet_inputs"], [4], axis=-1)
     np.testing.assert_allclose(arrays(pipeline.model.unet(inputs)), answers["prediction"], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", first_fast(SAMPLERS))
-def test_guided_image(imported, name, monkeypatch):
-    """Ten guided steps, from the same noise, image and mask to the same latents."""
-    answers, pipeline, _ = imported
+def painted(answers, pipeline, monkeypatch, sampler, **sizes):
+    """Latents of ten guided steps, from the noise, the image and the mask of the answers."""
     made = []
     monkeypatch.setattr(pipeline, "_decode", lambda latents: made.append(arrays(latents)) or answers["images"][None])
-    settings = {"num_steps": 10, "guidance_scale": 3.0, "sampler": SAMPLERS[name], "negative_prompts": NEGATIVE}
+    settings = {"num_steps": 10, "guidance_scale": 3.0, "sampler": SAMPLERS[sampler], "negative_prompts": NEGATIVE}
     given = {"images": answers["images"], "masks": answers["masks"] > 0, "noise": answers["noise"][0]}
-    pipeline.generate(PROMPT, **given, **settings)
-    (latents,) = made
-    spread = answers[f"{name}/latents"].std()
-    np.testing.assert_allclose(latents / spread, answers[f"{name}/latents"] / spread, atol=1e-4)
+    pipeline.generate(PROMPT, **given, **settings, **sizes)
+    return made[0]
+
+
+def check(latents, expected):
+    np.testing.assert_allclose(latents / expected.std(), expected / expected.std(), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", first_fast(SAMPLERS))
+def test_guided_image(imported, name, monkeypatch):
+    answers, pipeline, _ = imported
+    latents = painted(answers, pipeline, monkeypatch, name)
+    check(latents, answers[f"{name}/latents"])
     image = arrays(pipeline.model.autoencoder.decode(latents))
     np.testing.assert_allclose(image, answers[f"{name}/image"], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", first_fast(SAMPLERS))
+def test_guided_image_of_other_sizes(open_version, name, monkeypatch):
+    answers, pipeline, _ = open_version("inpaint_xl")
+    check(painted(answers, pipeline, monkeypatch, name, **SIZES), answers[f"cropped/{name}/latents"])
 
 
 def test_written_for_diffusers(imported, tmp_path):
     answers, pipeline, _ = imported
     TextToImage.from_pipeline(pipeline).export_diffusers(tmp_path / "out")
     index = json.loads((tmp_path / "out" / "model_index.json").read_text())
-    assert index["_class_name"] == "StableDiffusionInpaintPipeline" and index["_diffusers_version"]
+    assert index["_class_name"] in CLASSES.values() and index["_diffusers_version"]
+    assert ("XL" in index["_class_name"]) == ("text_encoder_2/config" in answers)
     config, expected = json.loads((tmp_path / "out" / "unet" / "config.json").read_text()), answers["unet/config"]
     assert {name: config[name] for name in ("in_channels", "out_channels")} == {"in_channels": 9, "out_channels": 4}
     assert json.loads(expected)["in_channels"] == 9

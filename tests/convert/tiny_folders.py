@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 DTYPES = {"float32": "float32", "float16": "float16", "bfloat16": ml_dtypes.bfloat16}
 FILES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-RECORDED = {"inpaint": "inpainting", "xl": "stable_diffusion_xl"}
+RECORDED = {"inpaint": "inpainting", "inpaint_xl": "inpainting_xl", "xl": "stable_diffusion_xl"}
 # Samplers that visit the timesteps of the schedulers that the golden images were made with.
 SAMPLERS = {
     "ddim": {"name": "ddim", "spacing": "leading_offset"},
@@ -23,7 +23,7 @@ OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_
 
 
 def golden(version):
-    """The answers of diffusers for "sd1", "sd2", "inpaint" or "xl", and the inputs."""
+    """The answers of diffusers for "sd1", "sd2", "inpaint", "inpaint_xl" or "xl", and the inputs."""
     with np.load(GOLDEN / f"{RECORDED.get(version, 'stable_diffusion')}.npz") as file:
         arrays = {name: file[name] for name in file.files}
     own = {name.removeprefix(f"{version}/"): values for name, values in arrays.items()}
