@@ -17,15 +17,15 @@ import time
 
 import numpy as np
 
-from latentdiff import TextToImage
+from latentdiff import TextToImage, cli
 from latentdiff.models.memory import save_memory
 
 STEPS = 2
 
 
 def import_folder(preset, arguments):
-    """What `latentdiff import PRESET --float16 --output OUTPUT` does."""
-    TextToImage.from_diffusers(preset).save_to_preset(arguments.output, float16=True)
+    """`latentdiff import PRESET --float16 --output OUTPUT`."""
+    cli.main(["import", preset, "--float16", "--output", arguments.output])
 
 
 def generate(preset, arguments):

@@ -59,10 +59,12 @@ def run(args):
         bar.show(f"reading {args.source} ...")
         with quiet_start():
             from latentdiff import TextToImage
+            from latentdiff.convert.unread import without_values
         options = {"clip_skip": args.clip_skip, "weights_file": single, "max_chunks": args.max_chunks}
-        pipeline = TextToImage.from_diffusers(args.source, args.variant, **options)
+        pipeline, values = without_values(lambda: TextToImage.from_diffusers(args.source, args.variant, **options))
         bar.show(f"writing {args.output} ...")
-        pipeline.save_to_preset(args.output, float16=args.float16)
+        with values:
+            pipeline.save_to_preset(args.output, float16=args.float16)
     finally:
         bar.close()
     say(args.output)

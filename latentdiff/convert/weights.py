@@ -1,10 +1,13 @@
 """Which variable of a model is which tensor of a file: one table, for both directions."""
 
+import functools
+
 import numpy as np
 from keras import ops
 
 from latentdiff.convert import layouts
 from latentdiff.convert.names import autoencoder_name, text_name, unet_name
+from latentdiff.convert.unread import give
 from latentdiff.models.clip_pair import ClipPair
 
 
@@ -64,7 +67,11 @@ def assign(variables, tensors, origin):
     for name, variable in variables.items():
         layouts.check_shape(tensors.shape(name), variable.path, variable.shape, f"{name} in {origin}")
     for name, variable in variables.items():
-        variable.assign(layouts.to_variable(tensors[name], variable.path, variable.shape))
+        give(variable, functools.partial(_read, tensors, name, variable))
+
+
+def _read(tensors, name, variable):
+    return layouts.to_variable(tensors[name], variable.path, variable.shape)
 
 
 def arrays(variables, dtype="float32"):
