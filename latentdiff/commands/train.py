@@ -173,7 +173,8 @@ def _average(args, run):
     return f'latentdiff generate "a caption like yours" --preset {write_average(run, args.length)}'
 
 
-FIELDS = ("bucket_step", "gradient_checkpointing", "query_chunk_size")  # of the experiment, which options replace
+# Of the experiment, which options replace.
+FIELDS = ("image_size", "bucket_step", "gradient_checkpointing", "query_chunk_size")
 RUN = {"autoencoder": _autoencoder, "latents": _latents, "diffusion": _diffusion, "average": _average}
 RUN |= {"distillation": _distillation}
 
@@ -205,8 +206,9 @@ def _adapted(experiment, args):
 def _typed(args):
     """The options that all stages of this run share, as they are typed."""
     seed = "" if args.seed is None else f" --seed {args.seed}"
-    step = f" --bucket-step {args.bucket_step}" if _get(args, "bucket_step") else ""
-    return f" --experiment {args.experiment} --output {args.output}{' --quick' * args.quick}{seed}{step}"
+    sizes = {"--image-size": args.image_size, "--bucket-step": _get(args, "bucket_step")}
+    told = "".join(f" {option} {value}" for option, value in sizes.items() if value)
+    return f" --experiment {args.experiment} --output {args.output}{' --quick' * args.quick}{seed}{told}"
 
 
 def _check(args):

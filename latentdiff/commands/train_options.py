@@ -14,6 +14,12 @@ def add_options(parser, *names, init=None):
         add("--data", required=True, metavar="SOURCE", help="captioned images: a folder, shards or tfds:NAME")
     add("--output", type=Path, required=True, metavar="FOLDER", help="folder of this run, the same for all stages")
     add("--experiment", default="my_pictures", metavar="NAME_OR_FILE", help="settings (default: my_pictures)")
+    add(
+        "--image-size",
+        type=Number(int, 1),
+        metavar="N",
+        help="side in pixels of the training images (default: the experiment's)",
+    )
     if "init" in names:
         add("--init", metavar="PRESET", help=init)
     if "text_encoder" in names:

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from harness import assert_close, tiny_autoencoder
+from harness import assert_close, tiny_autoencoder, tiny_text_to_image
 from PIL import Image
+from tiny_run import write_experiment
 
 from latentdiff.commands.train_options import share
 from latentdiff.data import shard_cache
@@ -141,3 +142,12 @@ def test_a_cache_without_what_is_asked_for_is_refused():
 def test_stage_one_comes_first(tmp_path):
     with pytest.raises(ValueError, match="run `latentdiff train autoencoder` first"):
         encode_latents(Run(Experiment(), tmp_path), tmp_path)
+
+
+def test_the_size_of_the_images_is_an_option(stage, folder, tmp_path, capsys):
+    tiny_text_to_image().save_to_preset(tmp_path / "start")
+    write_experiment(tmp_path / "experiment.py", 1e-2)
+    stage("latents", "--data", folder, "--init", tmp_path / "start", "--image-size", "4")
+    (path,) = (tmp_path / "run").glob("latents_train/*/latents.npy")
+    assert np.load(path).shape == (4, 1, 2, 2, 3)
+    assert "--image-size 4" in capsys.readouterr().out.splitlines()[-1]
