@@ -37,13 +37,8 @@ def add_options(parser, *names, init=None):
         add("--gradient-checkpointing", action="store_true", help="compute blocks again for the gradient: less memory")
         add("--query-chunk-size", type=Number(int, 1), metavar="N", help="queries of attention at a time: less memory")
     if "shard" in names:
-        add(
-            "--shard",
-            type=share,
-            metavar="I/N",
-            default=(0, 1),
-            help="do part I of N, from 1, so that N jobs share the work",
-        )
+        told = "do part I of N, from 1, so that N jobs share the work"
+        add("--shard", type=share, metavar="I/N", default=(0, 1), help=told)
     seed = Number(int, 0, MAX_SEED)
     add("--seed", type=seed, metavar="S", help="seed of everything random (default: the experiment's)")
     add("--quick", action="store_true", help="a trial of minutes, to see that everything works")
