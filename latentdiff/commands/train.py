@@ -10,7 +10,7 @@ from pathlib import Path
 from latentdiff.commands import UsageError
 from latentdiff.commands.console import say
 from latentdiff.commands.preset import find_preset
-from latentdiff.commands.quiet_start import quiet_start
+from latentdiff.commands.quiet_start import no_warnings_of_absl, quiet_start
 from latentdiff.commands.train_options import add_options
 
 EPILOG = """\
@@ -244,21 +244,16 @@ def _get(args, name):
 @contextlib.contextmanager
 def _logging():
     """What the recipes log goes to stdout, a line each, while this runs, and nowhere else: libraries that `fit` imports
-    set up the root logger. That grain has no profiler of JAX is no news."""
-    logger, handler, absl = (
-        logging.getLogger("latentdiff"),
-        logging.StreamHandler(sys.stdout),
-        logging.getLogger("absl"),
-    )
-    before = logger.level, logger.propagate, absl.level
+    set up the root logger."""
+    logger, handler = logging.getLogger("latentdiff"), logging.StreamHandler(sys.stdout)
+    level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    absl.setLevel(logging.ERROR)
     try:
-        yield
+        with no_warnings_of_absl():
+            yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
-        absl.setLevel(before[2])
+        logger.setLevel(level)
+        logger.propagate = propagate
