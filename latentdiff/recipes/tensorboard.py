@@ -1,4 +1,4 @@
-"""Training to look at in TensorBoard, on every backend. Needs TensorFlow, which writes the files."""
+"""Training to look at in TensorBoard, on every backend. Needs TensorFlow and TensorBoard, which write the files."""
 
 import importlib.util
 import time
@@ -19,7 +19,7 @@ class TensorBoard(keras.callbacks.Callback):
         previews: Path of the folder of `epoch_0001.png`, ...
 
     Raises:
-        ValueError: TensorFlow is not installed.
+        ValueError: TensorFlow or TensorBoard is not installed.
     """
 
     async_safe = True  # it does nothing between steps: JAX need not wait for each
@@ -64,8 +64,9 @@ class TensorBoard(keras.callbacks.Callback):
 
 
 def _summary():
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ValueError("--tensorboard needs TensorFlow, which writes the files. Received: no module tensorflow")
+    for name in ("tensorflow", "tensorboard"):  # the first writes the files, with parts of the second
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(f"--tensorboard needs {name}: pip install {name}. Received: no module {name}")
     import tensorflow as tf
 
     return tf.summary
