@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from latentdiff.settings.request import Request
-from latentdiff.settings.table import SETTINGS
+from latentdiff.settings.table import IMAGE_SIZES, SETTINGS
 from latentdiff.settings.wire import SERVED
 
 
@@ -85,7 +85,8 @@ def of_preset(preset, pipeline):
     defaults = {**pipeline.request_defaults, "strength": None}  # which depends on what is given
     opening = f"from latentdiff import TextToImage\n\nmodel = TextToImage.from_preset({preset!r})"
     words = ["latentdiff", "generate", "--preset", preset]
-    return Model(preset, list(SETTINGS.values()), defaults, generate, pipeline.image_size, adapt, True, words, opening)
+    rows = [row for row in SETTINGS.values() if row.needs != IMAGE_SIZES]  # which stay those of the whole image here
+    return Model(preset, rows, defaults, generate, pipeline.image_size, adapt, True, words, opening)
 
 
 def of_edge(folder):
