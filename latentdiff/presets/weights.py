@@ -143,15 +143,13 @@ def _whole_file(folder):
         yield folder / WEIGHTS_FILE
         return
     pieces = _read_list(folder)
-    for piece in pieces:
-        _check(*piece)
-    paths = [path for path, _, _ in pieces]
     with tempfile.TemporaryDirectory() as temporary:
         whole = Path(temporary) / WEIGHTS_FILE
-        if paths[0].name == SAFETENSORS_FILE:
-            _from_safetensors(paths[0], whole)
+        if pieces[0][0].name == SAFETENSORS_FILE:
+            _check(*pieces[0])
+            _from_safetensors(pieces[0][0], whole)
         else:
-            _join(paths, whole)
+            _join(pieces, whole)
         yield whole
 
 
@@ -174,11 +172,10 @@ def _piece_name(index):
     return f"{WEIGHTS_FILE}.{index:03}"
 
 
-def _join(paths, whole):
+def _join(pieces, whole):
     with open(whole, "wb") as joined:
-        for path in paths:
-            with open(path, "rb") as piece:
-                shutil.copyfileobj(piece, joined)
+        for piece in pieces:
+            _check(*piece, joined)
 
 
 def _from_safetensors(path, whole):
@@ -188,18 +185,21 @@ def _from_safetensors(path, whole):
         raise ValueError(f"The preset is damaged: {path} can't be read ({shorten(error)}).") from error
 
 
-def _check(path, size, checksum):
+def _check(path, size, checksum, copy=None):
+    """Raises ValueError unless a piece is what the list says; its bytes go into the open file `copy` on the way."""
     if not path.is_file():
         raise ValueError(f"The preset is incomplete: {path} is missing.")
     if path.stat().st_size != size:
         raise ValueError(f"The preset is damaged: {path} has {path.stat().st_size} bytes where {size} belong.")
-    if _sha256(path) != checksum:
+    if _sha256(path, copy) != checksum:
         raise ValueError(f"The preset is damaged: {path} was changed, its checksum is not the recorded one.")
 
 
-def _sha256(path):
+def _sha256(path, copy=None):
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while data := file.read(BLOCK_BYTES):
             digest.update(data)
+            if copy is not None:
+                copy.write(data)
     return digest.hexdigest()
